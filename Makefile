@@ -1,0 +1,33 @@
+# Two commands are all the set-up there is: `make demo` and `make test`.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+
+.PHONY: demo test lint integration clean
+.DEFAULT_GOAL := demo
+
+# Everything the checkout needs, at the pinned versions, in a virtual environment of its own.
+$(VENV)/.installed: pyproject.toml constraints-dev.txt
+	$(PYTHON) -c 'import sys; sys.exit("kaito needs Python 3.11 or newer, this is " + sys.version.split()[0]) if sys.version_info < (3, 11) else 0'
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade pip
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints-dev.txt -e '.[inference,rag,tuning,dev]'
+	touch $@
+
+demo: $(VENV)/.installed
+	$(BIN)/kaito demo $(if $(ONCE),--once)
+
+test: $(VENV)/.installed
+	$(BIN)/python -m pytest $(ARGS)
+
+lint: $(VENV)/.installed
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+integration: $(VENV)/.installed
+	$(BIN)/python -m pytest -m real_apiserver $(ARGS)
+
+clean:
+	rm -rf $(VENV) .kaito .pytest_cache .mypy_cache .ruff_cache

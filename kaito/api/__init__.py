@@ -1,0 +1,1 @@
+"""Nouns: the Kubernetes wire types that the operator reads and writes. Pure, no I/O."""

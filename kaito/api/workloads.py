@@ -1,0 +1,29 @@
+"""Partial apps/v1 and batch/v1 kinds. `spec` is kept whole: the planner compares it with what it wants."""
+
+from __future__ import annotations
+
+import msgspec
+
+from kaito.api.meta import Condition, Json, ObjectMeta, ResourceKind
+
+STATEFUL_SET = ResourceKind("apps", "v1", "StatefulSet", "statefulsets", True)
+DEPLOYMENT = ResourceKind("apps", "v1", "Deployment", "deployments", True)
+REPLICA_SET = ResourceKind("apps", "v1", "ReplicaSet", "replicasets", True)
+CONTROLLER_REVISION = ResourceKind("apps", "v1", "ControllerRevision", "controllerrevisions", True)
+JOB = ResourceKind("batch", "v1", "Job", "jobs", True)
+
+
+class StatefulSetStatus(msgspec.Struct, frozen=True, gc=False, rename="camel"):
+    observed_generation: int = 0
+    replicas: int = 0
+    ready_replicas: int = 0
+    updated_replicas: int = 0
+    current_revision: str = ""
+    update_revision: str = ""
+    conditions: tuple[Condition, ...] = ()
+
+
+class StatefulSet(msgspec.Struct, frozen=True, gc=False):
+    metadata: ObjectMeta = ObjectMeta()
+    spec: Json = {}
+    status: StatefulSetStatus = StatefulSetStatus()

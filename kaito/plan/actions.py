@@ -1,0 +1,109 @@
+"""What a planner decides: an ordered tuple of actions, each with its reason. Empty means converged."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, TypeAlias
+
+from kaito.api.meta import Json, ObjectRef, ResourceKind
+from kaito.plan.verdict import Verdict
+
+
+@dataclass(frozen=True, slots=True)
+class Create:
+    """POST a child. `AlreadyExists` and ours (see `plan.ownership`) counts as success."""
+
+    kind: ResourceKind
+    body: Json
+    reason: str
+
+    @property
+    def ref(self) -> ObjectRef:
+        return self.kind.ref(self.body["metadata"].get("namespace", ""), self.body["metadata"]["name"])
+
+
+@dataclass(frozen=True, slots=True)
+class Apply:
+    """Server-side apply of a child that exists; `uid` makes it a 409 instead of a re-creation when it is gone."""
+
+    kind: ResourceKind
+    body: Json
+    uid: str
+    reason: str
+
+    @property
+    def ref(self) -> ObjectRef:
+        return self.kind.ref(self.body["metadata"].get("namespace", ""), self.body["metadata"]["name"])
+
+
+@dataclass(frozen=True, slots=True)
+class PatchRoot:
+    """JSON merge patch of the root's metadata (finalizers, annotations), with uid and resourceVersion as preconditions."""
+
+    kind: ResourceKind
+    root: ObjectRef
+    patch: Json
+    uid: str
+    resource_version: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class PatchStatus:
+    """JSON merge patch of the root's status subresource, with uid and resourceVersion as preconditions."""
+
+    kind: ResourceKind
+    root: ObjectRef
+    status: Json  # a merge patch of .status: nulls remove
+    uid: str
+    resource_version: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Delete:
+    """Delete a child that still has this uid."""
+
+    kind: ResourceKind
+    ref: ObjectRef
+    uid: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Emit:
+    """A Kubernetes Event about `about`; aggregated and rate-limited by the recorder, droppable."""
+
+    about: ObjectRef
+    about_uid: str
+    type: Literal["Normal", "Warning"]
+    reason: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Read:
+    """Ask for something that cannot be watched; the answer enters the graph as an event under `key`.
+
+    `source` is `log` (the last lines of a container's log).
+    """
+
+    root: ObjectRef
+    key: str
+    source: Literal["log"]
+    target: ObjectRef
+    container: str
+    reason: str
+
+
+Action: TypeAlias = Create | Apply | PatchRoot | PatchStatus | Delete | Emit | Read
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """Everything that a root needs now. `recheck_s`: plan again after so many seconds even if no event comes."""
+
+    root: ObjectRef
+    actions: tuple[Action, ...] = ()
+    verdicts: tuple[Verdict, ...] = ()
+    recheck_s: float | None = None
