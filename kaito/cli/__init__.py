@@ -1,0 +1,40 @@
+"""The `kaito` command: thin modules that parse, call and print. A module is imported only when its command is run.
+
+Each command module has `add_arguments(parser)` and `run(args) -> int` (the exit status).
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+from collections.abc import Sequence
+
+from kaito import __version__
+
+COMMANDS = {
+    "demo": "bring a model up on this machine: local cluster, operator, Workspace, answers",
+    "local": "a cluster on a laptop: up, down, robots",
+    "operator": "run the operator against a cluster",
+    "status": "the Workspaces and what each waits for",
+    "explain": "the causal chain behind an object's state, deepest cause first",
+    "estimate": "GPU memory, node count and parallelism of a model on an instance type",
+    "preset": "the catalogue of models",
+    "manifests": "print or check the generated CustomResourceDefinitions",
+}
+
+
+def run(argv: Sequence[str]) -> int:
+    """Runs one command line. Returns the exit status."""
+    parser = argparse.ArgumentParser(prog="kaito", description="Open models on Kubernetes, and why they wait.")
+    parser.add_argument("--version", action="version", version=f"kaito {__version__}")
+    subparsers = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    chosen = next((word for word in argv if not word.startswith("-")), "")
+    for name, summary in COMMANDS.items():
+        child = subparsers.add_parser(name, help=summary, description=summary)
+        if name == chosen:
+            module = importlib.import_module(f"kaito.cli.{name}")
+            module.add_arguments(child)
+            child.set_defaults(run=module.run)
+    args = parser.parse_args(argv)
+    status: int = args.run(args)
+    return status

@@ -1,0 +1,22 @@
+"""Frozen settings, one class per process or layer; every limit and interval carries its unit in its name."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+
+@dataclass(frozen=True, slots=True)
+class PlanSettings:
+    """What the planners need to know beside the cluster itself."""
+
+    cloud_provider: Literal["azure", "aws", "arc"] = "azure"
+    node_provisioner: Literal["azure-gpu-provisioner", "karpenter", "byo"] = "azure-gpu-provisioner"
+    inference_image: str = "ghcr.io/kaito-project/kaito-py-inference:0.1.0"
+    node_image_family: str = "ubuntu"
+    release_namespace: str = "kaito-workspace"
+    launch_timeout_s: float = 300.0  # Karpenter's liveness: 5 minutes to launch …
+    registration_timeout_s: float = 900.0  # … and 15 to register
+    node_lost_tolerance_s: float = 300.0
+    capacity_flap_tolerance_s: float = 60.0  # a restarting device plugin zeroes nvidia.com/gpu for a while
+    unattended_claim_s: float = 60.0  # nobody wrote a status on the NodeClaim for so long: no provisioner is running
