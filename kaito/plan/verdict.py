@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TypeAlias
@@ -21,7 +22,11 @@ class Ready:
 
 @dataclass(frozen=True, slots=True)
 class Waiting:
-    """Not yet, and nothing is known to be wrong. `recheck_s`: seconds after which time alone changes the verdict."""
+    """Not yet, and nothing is known to be wrong. `recheck_s`: seconds after which time alone changes the verdict.
+
+    `is_symptom`: it waits for what another gate judges, so that one names the cause. `is_tolerated`: the gate was open and
+    counts as open until `recheck_s` has passed (a restarting device plugin zeroes a node's GPUs for a moment).
+    """
 
     gate: str
     reason: str
@@ -30,6 +35,8 @@ class Waiting:
     next_step: str
     since: datetime | None = None
     recheck_s: float | None = None
+    is_symptom: bool = False
+    is_tolerated: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,3 +53,62 @@ class Failed:
 
 
 Verdict: TypeAlias = Ready | Waiting | Failed
+
+
+def is_open(verdict: Verdict) -> bool:
+    """Whether what lies behind the gate may go ahead."""
+    return isinstance(verdict, Ready) or (isinstance(verdict, Waiting) and verdict.is_tolerated)
+
+
+def is_symptom(verdict: Verdict) -> bool:
+    return isinstance(verdict, Waiting) and verdict.is_symptom
+
+
+def worst(verdicts: Sequence[Verdict]) -> Verdict:
+    """The verdict that explains most: the first Failed, else the first Waiting of its own cause, else the first there is."""
+    return min(verdicts, key=severity)
+
+
+def severity(verdict: Verdict) -> int:
+    """0 is worst. Sorting by it is stable: equal verdicts stay in the order of the gates."""
+    match verdict:
+        case Failed():
+            return 0
+        case Waiting():
+            return 3 if verdict.is_tolerated else 2 if verdict.is_symptom else 1
+        case Ready():
+            return 4
+
+
+def at_least(gate: str, needed: int, verdicts: Sequence[Verdict], *, what: str, root: ObjectRef) -> Verdict:
+    """One verdict over `needed` objects from a verdict on each that exists.
+
+    Open when `needed` of them are open; its `since` is when the last of those opened. Otherwise the worst one speaks, with
+    the count in front where there are several. Where nothing is wrong with what exists, the gate waits for the rest.
+    """
+    opened = [verdict for verdict in verdicts if is_open(verdict)]
+    if len(opened) >= needed:
+        tolerated = [verdict for verdict in opened if not isinstance(verdict, Ready)]
+        return tolerated[0] if tolerated else _all_ready(gate, needed, opened, what)
+    closed = [verdict for verdict in verdicts if not is_open(verdict)]
+    if not closed:
+        message = f"{len(opened)} of {needed} {what}"
+        return Waiting(gate, "AwaitingEarlierStage", message, root, "", is_symptom=True)
+    return _counted(worst(closed), len(opened), needed, what)
+
+
+def _all_ready(gate: str, needed: int, opened: Sequence[Verdict], what: str) -> Ready:
+    if needed == 1 and isinstance(opened[0], Ready):
+        return opened[0]
+    since = sorted(verdict.since for verdict in opened if verdict.since)[:needed]
+    return Ready(gate, f"{needed} of {needed} {what}", None, since[-1] if since else None)
+
+
+def _counted(verdict: Verdict, opened: int, needed: int, what: str) -> Verdict:
+    if needed == 1 or isinstance(verdict, Ready):
+        return verdict
+    words = f"{opened} of {needed} {what}; {verdict.culprit.name}: {verdict.message}"
+    fields = (verdict.gate, verdict.reason, words, verdict.culprit, verdict.next_step, verdict.since, verdict.recheck_s)
+    if isinstance(verdict, Failed):
+        return Failed(*fields)
+    return Waiting(*fields, is_symptom=verdict.is_symptom, is_tolerated=verdict.is_tolerated)

@@ -1,0 +1,121 @@
+"""The command line of the model server: our `python -m kaito.inference` with the flags that vLLM understands.
+
+On one node it is a plain list, so that no shell stands between the container and its signals. On several nodes the pods
+form a Ray cluster first: pod 0 leads and serves, the others lend their GPUs.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from kaito.plan.ports import RAY_PORT, SERVER_PORT
+
+CONFIG_PATH = "/mnt/config/inference_config.yaml"
+WEIGHTS_PATH = "/workspace/weights"
+ADAPTERS_PATH = "/mnt/adapter"
+
+# Architectures whose hybrid KV cache (or attention sinks) LMCache cannot offload to host memory.
+NO_KV_OFFLOAD_PREFIXES = ("NemotronH", "Gemma4", "Qwen3_5", "DeepseekV4", "DeepseekV32", "GptOssForCausalLM")
+
+
+@dataclass(frozen=True, slots=True)
+class ModelFlags:
+    """What the command needs to know about the model. Empty strings mean: leave the flag out."""
+
+    repo_id: str
+    served_name: str
+    architecture: str = ""
+    is_quantized: bool = False
+    load_format: str = ""
+    config_format: str = ""
+    tokenizer_mode: str = ""
+    tool_parser: str = ""
+    reasoning_parser: str = ""
+    kv_cache_dtype: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Parallelism:
+    """GPUs per pod and how they share the model; `pipeline` is the number of nodes."""
+
+    data: int = 1
+    tensor: int = 1
+    pipeline: int = 1
+
+
+def inference_command(
+    model: ModelFlags,
+    parallelism: Parallelism,
+    *,
+    engine: Literal["auto", "transformers"],
+    has_config: bool,
+    has_adapters: bool,
+    gpu_memory_utilization: float,
+    performance_mode: str,
+    leader_address: str,
+) -> list[str]:
+    """The container's command. `leader_address` is the DNS name of pod 0."""
+    server = [
+        "python",
+        "-m",
+        "kaito.inference",
+        f"--engine={engine}",
+        f"--model={model.repo_id}",
+        f"--served-model-name={model.served_name}",
+        f"--port={SERVER_PORT}",
+        f"--download-dir={WEIGHTS_PATH}",
+        "--trust-remote-code",
+        f"--dtype={'auto' if model.is_quantized else 'bfloat16'}",
+        "--max-model-len=auto",
+        f"--gpu-memory-utilization={gpu_memory_utilization:.2f}",
+        *_model_flags(model),
+        *_parallel_flags(model, parallelism),
+        '--kv-events-config={"enable_kv_cache_events":true}',
+        "--compilation-config.pass_config.fuse_allreduce_rms=False",
+    ]
+    if performance_mode not in ("", "balanced"):
+        server.append(f"--performance-mode={performance_mode}")
+    if has_adapters:
+        server += ["--enable-lora", f"--kaito-adapters-dir={ADAPTERS_PATH}"]
+    if has_config:
+        server.append(f"--kaito-config-file={CONFIG_PATH}")  # its values win over the flags
+    return server if parallelism.pipeline == 1 else _on_many_nodes(server, leader_address)
+
+
+def _model_flags(model: ModelFlags) -> list[str]:
+    flags = [
+        ("load-format", model.load_format),
+        ("config-format", model.config_format),
+        ("tokenizer-mode", model.tokenizer_mode),
+        ("kv-cache-dtype", model.kv_cache_dtype),
+        ("reasoning-parser", model.reasoning_parser),
+        ("tool-call-parser", model.tool_parser),
+    ]
+    given = [f"--{name}={value}" for name, value in flags if value]
+    return [*given, "--enable-auto-tool-choice"] if model.tool_parser else given
+
+
+def _parallel_flags(model: ModelFlags, parallelism: Parallelism) -> list[str]:
+    flags = [f"--tensor-parallel-size={parallelism.tensor}"]
+    if parallelism.data > 1:
+        flags.append(f"--data-parallel-size={parallelism.data}")
+    if parallelism.pipeline > 1:
+        flags += [f"--pipeline-parallel-size={parallelism.pipeline}", "--distributed-executor-backend=ray"]
+    cannot_offload = model.architecture.startswith(NO_KV_OFFLOAD_PREFIXES)
+    if parallelism.data > 1 or parallelism.pipeline > 1 or cannot_offload:
+        flags.append("--kaito-kv-cache-cpu-memory-utilization=0")
+    return flags
+
+
+def _on_many_nodes(server: list[str], leader_address: str) -> list[str]:
+    """Pod 0 starts Ray's head and becomes the server (`exec`: it gets the signals); the others join until told to stop.
+
+    `"$@"` carries the server's arguments past the shell unparsed. A worker whose leader restarts joins again.
+    """
+    script = (
+        'if [ "${POD_NAME##*-}" = 0 ]; then '
+        f"ray start --head --port={RAY_PORT} --disable-usage-stats && exec \"$@\"; "
+        f"else until ray start --block --address={leader_address}:{RAY_PORT}; do sleep 5; done; fi"
+    )
+    return ["/bin/sh", "-c", script, "kaito-inference", *server]

@@ -1,0 +1,107 @@
+"""Verdicts → the causal chain from symptom to root cause, deepest cause first; in words for status, Event and terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TypeAlias
+
+from kaito.api.meta import Json, ObjectRef
+from kaito.clock import rfc3339
+from kaito.plan.verdict import Failed, Ready, Verdict, Waiting, is_open, is_symptom, severity
+
+BLOCKERS_MAX = 8
+EVENT_CHARS_MAX = 1_024  # the API server refuses longer notes of Events
+
+Cause: TypeAlias = Waiting | Failed
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """`causes`: deepest first. `symptoms`: what waits for them. `passed`: the stages that are behind."""
+
+    root: ObjectRef
+    state: str
+    causes: tuple[Cause, ...] = ()
+    symptoms: tuple[Cause, ...] = ()
+    passed: tuple[Ready, ...] = ()
+
+
+def explain(root: ObjectRef, state: str, verdicts: Sequence[Verdict]) -> Explanation:
+    """Sorts the verdicts into causes, symptoms and passed stages."""
+    closed = [verdict for verdict in verdicts if not isinstance(verdict, Ready)]
+    chosen = causes(verdicts)
+    rest = tuple(verdict for verdict in closed if verdict not in chosen)
+    return Explanation(root, state, chosen, rest, tuple(v for v in verdicts if isinstance(v, Ready)))
+
+
+def causes(verdicts: Sequence[Verdict]) -> tuple[Cause, ...]:
+    """The verdicts that name a cause, deepest first: failures, then waits, then what is tolerated; each in gate order.
+
+    A gate that waits for another gate's object is a symptom, and speaks only where no other gate does.
+    """
+    closed = [verdict for verdict in verdicts if not isinstance(verdict, Ready)]
+    own = [verdict for verdict in closed if not is_symptom(verdict)]
+    if not any(not is_open(verdict) for verdict in own):
+        own += [verdict for verdict in closed if is_symptom(verdict)][:1]
+    return tuple(sorted(own, key=severity))
+
+
+def blockers(verdicts: Sequence[Verdict], now: datetime) -> list[Json]:
+    """`status.blockers[]`: the causes as data. A `since` that nobody knows is now, and remembered from then on."""
+    return [
+        {
+            "gate": cause.gate,
+            "reason": cause.reason,
+            "message": cause.message,
+            "culprit": str(cause.culprit),
+            "since": rfc3339(cause.since or now),
+            "nextStep": cause.next_step,
+        }
+        for cause in causes(verdicts)[:BLOCKERS_MAX]
+    ]
+
+
+def headline(cause: Cause) -> str:
+    """One line for a condition or an Event: what, where and what to do. It holds no age: it must not change with time."""
+    words = f"{cause.message} ({cause.culprit})"
+    return (f"{words}; next: {cause.next_step}" if cause.next_step else words)[:EVENT_CHARS_MAX]
+
+
+def render(explanation: Explanation, now: datetime) -> str:
+    """The chain for a terminal, with ages."""
+    lines = [f"{explanation.root} is {explanation.state}"]
+    for index, cause in enumerate(explanation.causes):
+        mark = "failed" if isinstance(cause, Failed) else "waiting"
+        lead = "because" if index == 0 else "and"
+        lines.append(f"  {lead} {cause.gate} {mark} ({cause.reason}){_age(cause.since, now)}")
+        lines.append(f"      {cause.message}")
+        lines.append(f"      object: {cause.culprit}")
+        if cause.next_step:
+            lines.append(f"      next:   {cause.next_step}")
+    if explanation.symptoms:
+        lines.append("  so these wait: " + ", ".join(symptom.gate for symptom in explanation.symptoms))
+    if explanation.passed:
+        lines.append("  passed:")
+        lines += [f"    {stage.gate}{_age(stage.since, now)}: {stage.message}" for stage in explanation.passed]
+    return "\n".join(lines)
+
+
+def _age(since: datetime | None, now: datetime) -> str:
+    return f" since {age(since, now)}" if since else ""
+
+
+def age(since: datetime, now: datetime) -> str:
+    """`12s`, `4m10s`, `3h5m`, `2d4h`: two units, as kubectl prints ages. The future counts as 0."""
+    total_s = max(0, int((now - since).total_seconds()))
+    days, rest = divmod(total_s, 86_400)
+    hours, rest = divmod(rest, 3_600)
+    minutes, seconds = divmod(rest, 60)
+    if days:
+        return f"{days}d{hours}h" if hours else f"{days}d"
+    if hours:
+        return f"{hours}h{minutes}m" if minutes else f"{hours}h"
+    if minutes:
+        return f"{minutes}m{seconds}s" if seconds else f"{minutes}m"
+    return f"{seconds}s"

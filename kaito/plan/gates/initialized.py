@@ -1,0 +1,38 @@
+"""Gate: the provisioner calls every node initialised. Where it does not, the gates of the node itself say why."""
+
+from __future__ import annotations
+
+from kaito.api.meta import condition
+from kaito.api.nodeclaim import NodeClaim
+from kaito.plan.claims import has_reached
+from kaito.plan.snapshot import Snapshot, claim_ref, transition_time
+from kaito.plan.verdict import Ready, Verdict, Waiting, at_least
+
+NAME = "ClaimInitialized"
+CONDITION = "NodeClaimReady"
+
+
+def judge(s: Snapshot) -> Verdict | None:
+    if s.is_byo or (s.target is not None and not s.ledger.needed):
+        return None
+    verdicts = [_judge_claim(s, claim) for claim in s.ledger.counted]
+    return at_least(NAME, max(1, s.ledger.needed), verdicts, what="NodeClaims initialized", root=s.ref)
+
+
+def _judge_claim(s: Snapshot, claim: NodeClaim) -> Verdict:
+    name = claim.metadata.name
+    if has_reached(claim, "Initialized"):
+        since = transition_time(claim.status.conditions, "Initialized")
+        return Ready(NAME, f"{name} is initialized", claim_ref(claim), since)
+    if not has_reached(claim, "Registered"):
+        return s.later(NAME, f"{name} has no node yet")
+    found = condition(claim.status.conditions, "Initialized")
+    return Waiting(
+        NAME,
+        found.reason if found and found.reason else "NodeNotInitialized",
+        found.message if found and found.message else "the node provisioner has not called the node initialized",
+        claim_ref(claim),
+        f"kubectl describe nodeclaim {name}",
+        transition_time(claim.status.conditions, "Registered"),
+        is_symptom=True,
+    )

@@ -1,0 +1,84 @@
+"""Gate: the provisioner got a machine for every NodeClaim. This is where quota, SKU and capacity fail."""
+
+from __future__ import annotations
+
+from kaito.api.meta import Condition, condition
+from kaito.api.nodeclaim import NodeClaim
+from kaito.plan.claims import has_reached
+from kaito.plan.snapshot import Snapshot, claim_ref, parse_time, transition_time
+from kaito.plan.verdict import Failed, Ready, Verdict, Waiting, at_least
+
+NAME = "ClaimLaunched"
+CONDITION = "NodeClaimReady"
+
+BENIGN = frozenset({"", "AwaitingReconciliation", "Launched", "LaunchInProgress", "Pending"})
+# Words of the clouds' own errors → what a user can do about them.
+REMEDIES: tuple[tuple[tuple[str, ...], str], ...] = (
+    (("quota",), "ask the cloud provider for more quota of this VM family, or choose another instanceType"),
+    (
+        ("capacity", "zonalallocation", "allocationfailed", "skunotavailable", "sku not available"),
+        "the region has no such machine now: wait, or choose another instanceType or region",
+    ),
+    (("authoriz", "forbidden", "credential", "permission"), "give the node provisioner's identity the rights it lacks"),
+    (("nodeclass",), "create or repair the node class that the NodeClaim names"),
+)
+
+
+def judge(s: Snapshot) -> Verdict | None:
+    if s.is_byo or (s.target is not None and not s.ledger.needed):
+        return None
+    verdicts = [_judge_claim(s, claim) for claim in s.ledger.counted]
+    return at_least(NAME, max(1, s.ledger.needed), verdicts, what="NodeClaims launched", root=s.ref)
+
+
+def _judge_claim(s: Snapshot, claim: NodeClaim) -> Verdict:
+    if has_reached(claim, "Launched"):
+        since = transition_time(claim.status.conditions, "Launched")
+        return Ready(NAME, f"{claim.metadata.name} got a machine", claim_ref(claim), since)
+    created = parse_time(claim.metadata.creation_timestamp) or s.now
+    launched = condition(claim.status.conditions, "Launched")
+    if not claim.status.conditions:
+        return _unattended(s, claim)
+    deadline_s = max(0.0, s.left_s(created, s.settings.launch_timeout_s))
+    if launched is None or launched.reason in BENIGN:
+        return Waiting(
+            NAME,
+            launched.reason if launched and launched.reason else "AwaitingReconciliation",
+            _words(launched) or "the node provisioner is asking the cloud for a machine",
+            claim_ref(claim),
+            "wait for the cloud; a claim that does not launch in time is replaced",
+            created,
+            deadline_s,
+        )
+    since = parse_time(launched.last_transition_time) or created
+    step = _remedy(f"{launched.reason} {launched.message}")
+    return Failed(NAME, launched.reason, _words(launched), claim_ref(claim), step, since, deadline_s)
+
+
+def _unattended(s: Snapshot, claim: NodeClaim) -> Verdict:
+    created = parse_time(claim.metadata.creation_timestamp) or s.now
+    left_s = s.left_s(created, s.settings.unattended_claim_s)
+    if left_s > 0:
+        message = "the NodeClaim waits for a node provisioner to pick it up"
+        step = "none yet: a provisioner answers within seconds"
+        return Waiting(NAME, "AwaitingReconciliation", message, claim_ref(claim), step, created, left_s)
+    return Failed(
+        NAME,
+        "NoProvisioner",
+        "nobody has acted on the NodeClaim: its status is empty",
+        claim_ref(claim),
+        "check that a node provisioner runs: kubectl get pods -A | grep -e gpu-provisioner -e karpenter",
+        created,
+    )
+
+
+def _words(found: Condition | None) -> str:
+    return (found.message or found.reason) if found else ""
+
+
+def _remedy(words: str) -> str:
+    lower = words.lower()
+    for needles, step in REMEDIES:
+        if any(needle in lower for needle in needles):
+            return step
+    return "see the node provisioner's log; the claim is replaced when its launch times out"

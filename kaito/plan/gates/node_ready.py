@@ -1,0 +1,90 @@
+"""Gate: the nodes are there and their kubelets call them Ready."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from kaito.api.core import NODE, Node
+from kaito.api.meta import condition
+from kaito.api.nodeclaim import NodeClaim
+from kaito.plan.claims import has_reached
+from kaito.plan.snapshot import Snapshot, is_node_ready, node_ref, parse_time, transition_time
+from kaito.plan.verdict import Failed, Ready, Verdict, Waiting, at_least
+
+NAME = "NodeReady"
+CONDITION = "NodesReady"
+
+PRESSURES = ("MemoryPressure", "DiskPressure", "PIDPressure")
+
+
+def judge(s: Snapshot) -> Verdict | None:
+    if s.is_byo and not s.nodes:
+        return _no_match(s)
+    verdicts = [_judge_node(s, node) for node in s.nodes]
+    verdicts += [_lost(s, claim) for claim in s.ledger.counted if _is_lost(s, claim)]
+    if s.is_byo and len(verdicts) < s.needed:
+        return _too_few(s)
+    return at_least(NAME, s.needed, verdicts, what="nodes ready", root=s.ref)
+
+
+def _judge_node(s: Snapshot, node: Node) -> Verdict:
+    name = node.metadata.name
+    if is_node_ready(node):
+        return Ready(NAME, f"{name} is Ready{_pressure(node)}", node_ref(node), _since(node))
+    if node.metadata.deletion_timestamp:
+        since = parse_time(node.metadata.deletion_timestamp)
+        step = "wait for the node to go; its NodeClaim is replaced"
+        return Waiting(NAME, "NodeNotReady", f"{name} is being deleted", node_ref(node), step, since)
+    found = condition(node.status.conditions, "Ready")
+    words = (found.message or found.reason) if found else "the kubelet has not reported yet"
+    since = _since(node) or s.first_seen(NAME, node_ref(node))
+    left_s = s.left_s(since, s.settings.node_lost_tolerance_s)
+    message = f"{name} is not Ready: {words}"
+    if left_s > 0:
+        step = "wait: a node that just joined or restarted becomes Ready within minutes"
+        return Waiting(NAME, "NodeNotReady", message, node_ref(node), step, since, left_s)
+    step = f"kubectl describe node {name}"
+    if not s.is_byo:
+        step += "; a node lost for longer than tolerated is replaced"
+    return Failed(NAME, "NodeNotReady", message, node_ref(node), step, since)
+
+
+def _is_lost(s: Snapshot, claim: NodeClaim) -> bool:
+    return has_reached(claim, "Registered") and s.view.node_of(claim) is None
+
+
+def _lost(s: Snapshot, claim: NodeClaim) -> Verdict:
+    """The claim once had a node; the Node object is gone, although the claim was not deleted."""
+    ref = NODE.ref("", claim.status.node_name or claim.metadata.name)
+    since = s.first_seen(NAME, ref)
+    left_s = s.left_s(since, s.settings.node_lost_tolerance_s)
+    message = f"node {ref.name} of NodeClaim {claim.metadata.name} is gone"
+    step = "wait: it may come back (a stopped cluster was started); after the tolerated time it is replaced"
+    return Waiting(NAME, "NodeLost", message, ref, step, since, max(0.0, left_s))
+
+
+def _no_match(s: Snapshot) -> Failed:
+    labels = ",".join(f"{key}={value}" for key, value in sorted(s.match_labels.items()))
+    return Failed(
+        NAME,
+        "NodeNotReady",
+        f"no node carries the labels {labels or '(none)'} of resource.labelSelector",
+        s.ref,
+        f"label a GPU node: kubectl label node NODE {labels.replace(',', ' ')}",
+        s.first_seen(NAME, s.ref),
+    )
+
+
+def _too_few(s: Snapshot) -> Failed:
+    message = f"{len(s.nodes)} of {s.needed} nodes carry the labels of resource.labelSelector"
+    step = "label more GPU nodes, or choose a smaller model or larger GPUs"
+    return Failed(NAME, "NodeNotReady", message, s.ref, step, s.first_seen(NAME, s.ref))
+
+
+def _since(node: Node) -> datetime | None:
+    return transition_time(node.status.conditions, "Ready")
+
+
+def _pressure(node: Node) -> str:
+    under = [type_ for type_ in PRESSURES if (c := condition(node.status.conditions, type_)) and c.status == "True"]
+    return f"; warning: the node is under {', '.join(under)}" if under else ""

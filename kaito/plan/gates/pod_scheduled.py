@@ -1,0 +1,54 @@
+"""Gate: the scheduler placed every pod. Where it does not, its own words are the message."""
+
+from __future__ import annotations
+
+from kaito.api.core import Pod
+from kaito.api.meta import condition
+from kaito.api.workloads import STATEFUL_SET
+from kaito.plan.snapshot import Snapshot, parse_time, pod_ref, transition_time
+from kaito.plan.verdict import Failed, Ready, Verdict, Waiting, at_least
+
+NAME = "PodScheduled"
+CONDITION = "InferenceReady"
+
+
+def judge(s: Snapshot) -> Verdict | None:
+    if s.stateful_set is None:
+        return s.later(NAME, "no pod yet: the workload does not exist")
+    if not s.pods:
+        return _no_pods(s)
+    verdicts = [_judge_pod(s, pod) for pod in s.pods if not pod.metadata.deletion_timestamp]
+    return at_least(NAME, s.needed, verdicts, what="pods scheduled", root=s.ref)
+
+
+def _no_pods(s: Snapshot) -> Waiting:
+    ref = STATEFUL_SET.ref(s.ref.namespace, s.ref.name)
+    since = parse_time(s.stateful_set.metadata.creation_timestamp) if s.stateful_set else None
+    step = f"if none comes: kubectl describe statefulset {ref.name} -n {ref.namespace} (quota or admission may refuse it)"
+    return Waiting(NAME, "PodNotCreated", f"StatefulSet {ref.name} has no pod yet", ref, step, since)
+
+
+def _judge_pod(s: Snapshot, pod: Pod) -> Verdict:
+    name, found = pod.metadata.name, condition(pod.status.conditions, "PodScheduled")
+    since = transition_time(pod.status.conditions, "PodScheduled")
+    if pod.spec.node_name:
+        return Ready(NAME, f"{name} is on {pod.spec.node_name}", pod_ref(pod), since)
+    if found is None or found.status != "False":
+        message = f"{name} waits for the scheduler"
+        since = parse_time(pod.metadata.creation_timestamp)
+        return Waiting(NAME, "AwaitingScheduler", message, pod_ref(pod), "none: the scheduler answers within seconds", since)
+    words = found.message or found.reason
+    return Failed(NAME, "Unschedulable", f"the scheduler says: {words}", pod_ref(pod), _step(s, words), since)
+
+
+def _step(s: Snapshot, words: str) -> str:
+    """The node gates are open when a pod is created, so a GPU shortage means that somebody else holds the GPUs."""
+    names = " ".join(node.metadata.name for node in s.nodes) or "NODE"
+    lower = words.lower()
+    if f"insufficient {s.gpu_resource}" in lower:
+        return f"other pods hold the GPUs: kubectl describe node {names}"
+    if "taint" in lower:
+        return f"remove the taint or wait until it goes: kubectl describe node {names}"
+    if "affinity" in lower or "selector" in lower:
+        return "the nodes lost labels that the pod asks for: compare them with the pod's node affinity"
+    return f"kubectl describe node {names}"

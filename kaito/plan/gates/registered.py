@@ -1,0 +1,39 @@
+"""Gate: every launched machine joined the cluster as a Node."""
+
+from __future__ import annotations
+
+from kaito.api.meta import condition
+from kaito.api.nodeclaim import NodeClaim
+from kaito.plan.claims import has_reached
+from kaito.plan.snapshot import Snapshot, claim_ref, parse_time, transition_time
+from kaito.plan.verdict import Ready, Verdict, Waiting, at_least
+
+NAME = "NodeRegistered"
+CONDITION = "NodeClaimReady"
+
+
+def judge(s: Snapshot) -> Verdict | None:
+    if s.is_byo or (s.target is not None and not s.ledger.needed):
+        return None
+    verdicts = [_judge_claim(s, claim) for claim in s.ledger.counted]
+    return at_least(NAME, max(1, s.ledger.needed), verdicts, what="nodes registered", root=s.ref)
+
+
+def _judge_claim(s: Snapshot, claim: NodeClaim) -> Verdict:
+    name = claim.metadata.name
+    if has_reached(claim, "Registered"):
+        since = transition_time(claim.status.conditions, "Registered")
+        return Ready(NAME, f"{name} is node {claim.status.node_name or '(unnamed)'}", claim_ref(claim), since)
+    if not has_reached(claim, "Launched"):
+        return s.later(NAME, f"{name} has no machine yet")
+    created = parse_time(claim.metadata.creation_timestamp) or s.now
+    found = condition(claim.status.conditions, "Registered")
+    return Waiting(
+        NAME,
+        found.reason if found and found.reason else "NodeNotRegistered",
+        found.message if found and found.message else "the machine is booting and has not joined the cluster",
+        claim_ref(claim),
+        "wait for it to boot; a claim whose machine does not join in time is replaced",
+        transition_time(claim.status.conditions, "Launched") or created,
+        max(0.0, s.left_s(created, s.settings.registration_timeout_s)),
+    )

@@ -1,0 +1,130 @@
+"""Snapshot: everything that gates and planner read about one Workspace, asked of the view once per plan.
+
+It includes the status as last written: "since when" of what the cluster does not time itself (a device plugin that zeroed
+its GPUs) is remembered there, in `status.blockers[]`, so that status stays a pure function of the snapshot.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+
+from kaito.api.core import NODE, POD, ContainerStatus, Node, Pod
+from kaito.api.meta import Condition, Json, ObjectRef, condition
+from kaito.api.nodeclaim import NODE_CLAIM, NodeClaim
+from kaito.api.workloads import StatefulSet
+from kaito.clock import parse_rfc3339
+from kaito.plan.claims import ClaimLedger
+from kaito.plan.verdict import Verdict, Waiting
+from kaito.settings import PlanSettings
+from kaito.state.view import ClusterView
+
+GPU_RESOURCE = "nvidia.com/gpu"
+LOG_KEY_PREFIX = "log"
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """`target` is the number of nodes, None while it is unknown; `gpus_per_pod` is what each pod will request."""
+
+    view: ClusterView
+    ref: ObjectRef
+    uid: str
+    now: datetime
+    settings: PlanSettings
+    instance_type: str = ""
+    match_labels: dict[str, str] = field(default_factory=dict)
+    planned: Verdict | None = None  # the node count with its reasoning, or why there is none
+    target: int | None = None
+    gpu_resource: str = GPU_RESOURCE
+    gpus_per_pod: int = 0
+    ledger: ClaimLedger = field(default_factory=lambda: ClaimLedger(0))
+    nodes: tuple[Node, ...] = ()
+    stateful_set: StatefulSet | None = None
+    pods: tuple[Pod, ...] = ()
+    prior: Json = field(default_factory=dict)  # .status as last written
+
+    @property
+    def is_byo(self) -> bool:
+        return self.settings.node_provisioner == "byo"
+
+    @property
+    def needed(self) -> int:
+        """Nodes, or pods, that have to pass a gate; at least one, so that nothing passes while the target is unknown."""
+        return max(1, self.target or 0)
+
+    def first_seen(self, gate: str, culprit: ObjectRef) -> datetime:
+        """Since when this object has kept this gate closed, as far as the status remembers; else now."""
+        for blocker in self.prior.get("blockers") or ():
+            is_same = (blocker.get("gate"), blocker.get("culprit")) == (gate, str(culprit))
+            if is_same and (since := parse_time(blocker.get("since"))):
+                return since
+        return self.now
+
+    def passed_at(self, gate: str) -> datetime | None:
+        """When this gate opened, as far as the status remembers."""
+        stages = self.prior.get("timeline") or ()
+        return next((parse_time(stage.get("at")) for stage in stages if stage.get("stage") == gate), None)
+
+    def left_s(self, since: datetime, tolerance_s: float) -> float:
+        """Seconds until `tolerance_s` has passed since then; 0 or less when it has."""
+        return (since + timedelta(seconds=tolerance_s) - self.now).total_seconds()
+
+    def hosts_ready_pod(self, node: Node) -> bool:
+        """Whether a ready pod of ours runs on the node: what keeps new pods away does not concern it."""
+        return any(pod.spec.node_name == node.metadata.name and is_pod_ready(pod) for pod in self.pods)
+
+    def later(self, gate: str, message: str) -> Waiting:
+        """The verdict of a gate whose subject does not exist yet: an earlier gate says why."""
+        return Waiting(gate, "AwaitingEarlierStage", message, self.ref, "", is_symptom=True)
+
+
+def claim_ref(claim: NodeClaim) -> ObjectRef:
+    return NODE_CLAIM.ref("", claim.metadata.name)
+
+
+def node_ref(node: Node) -> ObjectRef:
+    return NODE.ref("", node.metadata.name)
+
+
+def pod_ref(pod: Pod) -> ObjectRef:
+    return POD.ref(pod.metadata.namespace, pod.metadata.name)
+
+
+def log_key(pod: Pod, container: ContainerStatus) -> str:
+    """The key of the `Read` of a crashed container's last words: one per crash."""
+    return f"{LOG_KEY_PREFIX}/{pod.metadata.uid}/{container.name}/{container.restart_count}"
+
+
+def parse_time(text: str | None) -> datetime | None:
+    """The moment, or None where the field is absent or not a time (foreign objects are not trusted to be well formed)."""
+    if not text:
+        return None
+    try:
+        return parse_rfc3339(text)
+    except ValueError:
+        return None
+
+
+def latest(moments: Sequence[datetime | None]) -> datetime | None:
+    known = [moment for moment in moments if moment]
+    return max(known) if known else None
+
+
+def is_true(conditions: tuple[Condition, ...], type_: str) -> bool:
+    found = condition(conditions, type_)
+    return found is not None and found.status == "True"
+
+
+def transition_time(conditions: tuple[Condition, ...], type_: str) -> datetime | None:
+    found = condition(conditions, type_)
+    return parse_time(found.last_transition_time) if found else None
+
+
+def is_node_ready(node: Node) -> bool:
+    return not node.metadata.deletion_timestamp and is_true(node.status.conditions, "Ready")
+
+
+def is_pod_ready(pod: Pod) -> bool:
+    return not pod.metadata.deletion_timestamp and is_true(pod.status.conditions, "Ready")

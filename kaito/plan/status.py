@@ -1,0 +1,177 @@
+"""Verdicts → `.status`: conditions in upstream's types and reasons, state, blockers, timeline. A pure function."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from datetime import datetime
+
+from kaito.api.meta import Json
+from kaito.plan.conditions import WantedCondition, merge_conditions
+from kaito.plan.explain import blockers, causes, headline
+from kaito.plan.gates import GATES
+from kaito.plan.snapshot import Snapshot, is_node_ready
+from kaito.plan.timeline import timeline
+from kaito.plan.verdict import Failed, Ready, Verdict, is_open, worst
+
+NODE_CLAIM_READY = "NodeClaimReady"
+NODES_READY = "NodesReady"
+GPU_READY = "GPUReady"
+RESOURCE_READY = "ResourceReady"
+INFERENCE_READY = "InferenceReady"
+SUCCEEDED = "WorkspaceSucceeded"
+DELETING = "WorkspaceDeleting"
+
+EARLIER_STAGE = "AwaitingEarlierStage"
+# The reasons of InferenceReady=False that upstream documents; anything else is WorkspaceInferenceStatusPending.
+INFERENCE_REASONS = frozenset(
+    {
+        "ContainerOOMKilled",
+        "ImagePullError",
+        "ContainerStartError",
+        "ContainerCrashLoopBackOff",
+        "NodeDiskPressure",
+        "NodeMemoryPressure",
+        "PodEvicted",
+        "Unschedulable",
+    }
+)
+CONDITION_OF_GATE = {gate.name: gate.condition for gate in GATES}
+
+
+def workspace_status(snapshot: Snapshot, verdicts: Sequence[Verdict], *, generation: int) -> Json:
+    """The whole status that the Workspace should have now."""
+    s = snapshot
+    wanted = tuple(_conditions(s, verdicts))
+    is_ready = wanted[-1].is_true
+    status: Json = {
+        **s.prior,
+        "state": _state(is_ready, s.prior.get("state")),
+        "workerNodes": [node.metadata.name for node in s.nodes if is_node_ready(node)],
+        "blockers": blockers(verdicts, s.now),
+        "timeline": timeline(verdicts, s.prior.get("timeline") or (), s.now),
+        "conditions": merge_conditions(
+            s.prior.get("conditions") or (),
+            wanted,
+            generation=generation,
+            now=s.now,
+            dropped=frozenset({NODE_CLAIM_READY, DELETING} if s.is_byo else {DELETING}),
+        ),
+    }
+    return status | ({"targetNodeCount": s.target} if s.target else {})
+
+
+def _state(is_ready: bool, prior: str | None) -> str:
+    """Pending until the first Ready, then Ready or NotReady, never Pending again."""
+    if is_ready:
+        return "Ready"
+    return "NotReady" if prior in ("Ready", "NotReady") else "Pending"
+
+
+def _conditions(s: Snapshot, verdicts: Sequence[Verdict]) -> Iterator[WantedCondition]:
+    groups: dict[str, list[Verdict]] = {}
+    for verdict in verdicts:
+        groups.setdefault(CONDITION_OF_GATE[verdict.gate], []).append(verdict)
+    planned = groups.get(RESOURCE_READY, [])
+    claims = _node_claim_ready(groups.get(NODE_CLAIM_READY, []))
+    gpus = _gpu_ready(groups.get(GPU_READY, []))
+    nodes = _nodes_ready(groups.get(NODES_READY, []), gpus)
+    resource = _resource_ready(planned, claims if not s.is_byo else None, nodes)
+    inference = _inference_ready(groups.get(INFERENCE_READY, []), resource)
+    if not s.is_byo:
+        yield claims
+    yield from (nodes, gpus, resource, inference, _succeeded(verdicts, resource, inference))
+
+
+def _closed(verdicts: Sequence[Verdict]) -> Verdict | None:
+    """The closed gate that explains most, None when all are open."""
+    closed = [verdict for verdict in verdicts if not is_open(verdict)]
+    return worst(closed) if closed else None
+
+
+def _reason(verdict: Verdict, otherwise: str) -> str:
+    return otherwise if isinstance(verdict, Ready) or verdict.reason == EARLIER_STAGE else verdict.reason
+
+
+def _node_claim_ready(verdicts: Sequence[Verdict]) -> WantedCondition:
+    closed = _closed(verdicts)
+    if closed is None:
+        return WantedCondition(NODE_CLAIM_READY, True, "NodeClaimsReady", "all NodeClaims are ready")
+    return WantedCondition(NODE_CLAIM_READY, False, _reason(closed, "NodeClaimNotReady"), closed.message)
+
+
+def _gpu_ready(verdicts: Sequence[Verdict]) -> WantedCondition:
+    closed = _closed(verdicts)
+    if closed is None:
+        return WantedCondition(GPU_READY, True, "GPUsAllocatable", "the nodes offer the GPUs that the pods request")
+    return WantedCondition(GPU_READY, False, _reason(closed, "NodePluginsNotReady"), closed.message)
+
+
+def _nodes_ready(verdicts: Sequence[Verdict], gpus: WantedCondition) -> WantedCondition:
+    closed = _closed(verdicts)
+    if closed is not None:
+        return WantedCondition(NODES_READY, False, "NodeNotReady", closed.message)
+    if not gpus.is_true:
+        return WantedCondition(NODES_READY, False, "NodePluginsNotReady", gpus.message)
+    words = "; ".join(verdict.message for verdict in verdicts if "warning:" in verdict.message)
+    return WantedCondition(NODES_READY, True, "NodesReady", words or "all nodes are ready")
+
+
+def _resource_ready(
+    planned: Sequence[Verdict], claims: WantedCondition | None, nodes: WantedCondition
+) -> WantedCondition:
+    closed = _closed(planned)
+    if closed is not None:
+        return WantedCondition(RESOURCE_READY, False, "workspaceResourceStatusNotReady", closed.message)
+    for part in (claims, nodes):
+        if part is not None and not part.is_true:
+            return WantedCondition(RESOURCE_READY, False, part.reason, part.message)
+    return WantedCondition(RESOURCE_READY, True, "workspaceResourceStatusSuccess", "the nodes are ready for the workload")
+
+
+def _inference_ready(verdicts: Sequence[Verdict], resource: WantedCondition) -> WantedCondition:
+    closed = _closed(verdicts)
+    if closed is not None:
+        reason = _reason(closed, "")
+        known = reason if reason in INFERENCE_REASONS else "WorkspaceInferenceStatusPending"
+        return WantedCondition(INFERENCE_READY, False, known, closed.message)
+    if not resource.is_true:
+        return WantedCondition(INFERENCE_READY, False, "WorkspaceInferenceStatusPending", resource.message)
+    return WantedCondition(INFERENCE_READY, True, "WorkspaceInferenceStatusSuccess", "the model server answers")
+
+
+def _succeeded(
+    verdicts: Sequence[Verdict], resource: WantedCondition, inference: WantedCondition
+) -> WantedCondition:
+    if resource.is_true and inference.is_true:
+        return WantedCondition(SUCCEEDED, True, "workspaceSucceeded", "the model server answers")
+    deepest = causes(verdicts)[0]
+    reason = "workspaceFailed" if isinstance(deepest, Failed) else "workspacePending"
+    return WantedCondition(SUCCEEDED, False, reason, headline(deepest))
+
+
+def status_patch(prior: Json, wanted: Json) -> Json:
+    """The JSON merge patch (RFC 7386) that turns `prior` into `wanted`; empty when they are equal."""
+    patch: Json = {key: None for key in prior if key not in wanted}
+    for key, value in wanted.items():
+        old = prior.get(key)
+        if isinstance(value, dict) and isinstance(old, dict):
+            if below := status_patch(old, value):
+                patch[key] = below
+        elif value != old:
+            patch[key] = value
+    return patch
+
+
+def invalid_status(prior: Json, verdict: Failed, *, generation: int, now: datetime) -> Json:
+    """The status of a Workspace that does not fit its model: what was known stays, and what is wrong is said."""
+    wanted = [WantedCondition(SUCCEEDED, False, "workspaceFailed", headline(verdict))]
+    known = {item["type"] for item in prior.get("conditions") or ()}
+    if RESOURCE_READY not in known:
+        wanted.insert(0, WantedCondition(RESOURCE_READY, False, "workspaceResourceStatusNotReady", verdict.message))
+    since = next((item for item in prior.get("blockers") or () if item.get("reason") == verdict.reason), {}).get("since")
+    told = blockers([verdict], now)
+    return prior | {
+        "state": _state(False, prior.get("state")),
+        "blockers": [told[0] | ({"since": since} if since else {})],
+        "conditions": merge_conditions(prior.get("conditions") or (), wanted, generation=generation, now=now),
+    }

@@ -1,0 +1,203 @@
+"""plan_workspace: one Workspace and the world around it → everything that should happen now. Pure.
+
+The order of a plan: claims that have expired go, claims that are missing come (independent of each other), Services and
+workload follow when the gates of the nodes are open, then what cannot be watched is read, then the status is written and
+its deepest cause told in an Event. A workload that exists is not torn down when a gate closes again: a model server that
+still answers is worth more than a tidy picture.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from datetime import datetime
+
+from kaito.api.core import NODE, POD, SERVICE
+from kaito.api.meta import Json, ObjectRef, ResourceKind
+from kaito.api.names import WORKSPACE_FINALIZER, headless_service_name
+from kaito.api.nodeclaim import NODE_CLAIM
+from kaito.api.workloads import STATEFUL_SET
+from kaito.api.workspace import Workspace
+from kaito.plan.actions import Action, Create, Delete, Emit, PatchRoot, PatchStatus, Plan, Read
+from kaito.plan.children import reconcile_child
+from kaito.plan.claims import ClaimRoot, take_stock
+from kaito.plan.deletion import plan_deletion
+from kaito.plan.expiry import expiries
+from kaito.plan.explain import causes, headline
+from kaito.plan.gates import judge_all
+from kaito.plan.lastwords import missing_logs
+from kaito.plan.roots import WORKSPACE, RootMeta, root_meta
+from kaito.plan.sizing import Sizing, size_workspace
+from kaito.plan.snapshot import Snapshot, claim_ref
+from kaito.plan.status import CONDITION_OF_GATE, INFERENCE_READY, invalid_status, status_patch, workspace_status
+from kaito.plan.verdict import Failed, Ready, Verdict, Waiting, is_open
+from kaito.plan.wanted import node_claim_body, services, workload
+from kaito.settings import PlanSettings
+from kaito.state.view import ClusterView, InvalidObject
+
+READS: tuple[ResourceKind, ...] = (NODE_CLAIM, NODE, POD, STATEFUL_SET, SERVICE)
+# Closed only for the operator's own next step, a matter of milliseconds: no news for the user.
+OWN_WORK = frozenset({"NodeClaimNotReady", "AwaitingEarlierStage"})
+
+
+def plan_workspace(view: ClusterView, ref: ObjectRef, now: datetime, settings: PlanSettings) -> Plan:
+    """What the Workspace needs now; empty when it has converged or is gone."""
+    found = view.root(ref)
+    if found is None:
+        return Plan(ref)
+    root = root_meta(found)
+    if root.deleting_since:
+        return plan_deletion(view, root, now)
+    unsynced = [kind.kind for kind in READS if not view.is_synced(kind)]
+    if unsynced:
+        return Plan(ref, (), (_unknown(ref, unsynced),))
+    if WORKSPACE_FINALIZER not in root.finalizers:
+        # Alone in its plan: it changes the resourceVersion, and nothing may be created that it does not guard.
+        return Plan(ref, (_guard(root),))
+    if isinstance(found, InvalidObject):
+        return _plan_invalid(root, found, now)
+    return _plan_valid(view, root, found, now, settings)
+
+
+def observe(view: ClusterView, ref: ObjectRef, now: datetime, settings: PlanSettings) -> Snapshot | None:
+    """The snapshot that the gates judge; None for a Workspace that is gone or does not fit its model."""
+    found = view.root(ref)
+    if not isinstance(found, Workspace):
+        return None
+    root = root_meta(found)
+    return _snapshot(view, root, found, size_workspace(view, root, found, now, settings), now, settings)
+
+
+def _plan_invalid(root: RootMeta, found: InvalidObject, now: datetime) -> Plan:
+    """Whatever runs keeps running: an object that we cannot read says nothing about what should go."""
+    message = "; ".join(found.errors) or "it does not fit the schema"
+    step = "correct the named fields: kubectl edit workspace " + f"{root.ref.name} -n {root.ref.namespace}"
+    verdict = Failed("NodesPlanned", "InvalidWorkspace", message, root.ref, step)
+    status = invalid_status(root.status, verdict, generation=root.generation, now=now)
+    return Plan(root.ref, tuple(_report(root, status, (verdict,))), (verdict,))
+
+
+def _plan_valid(view: ClusterView, root: RootMeta, ws: Workspace, now: datetime, settings: PlanSettings) -> Plan:
+    sizing = size_workspace(view, root, ws, now, settings)
+    s = _snapshot(view, root, ws, sizing, now, settings)
+    verdicts = judge_all(s)
+    status = workspace_status(s, verdicts, generation=root.generation)
+    actions = (
+        *_release_expired(s),
+        *_ask_for_nodes(s, root, sizing),
+        *_place_workload(s, root, ws, sizing, verdicts),
+        *missing_logs(s),
+        *_report(root, status, verdicts),
+    )
+    return Plan(root.ref, actions, verdicts, _recheck_s(s, verdicts))
+
+
+def _snapshot(
+    view: ClusterView, root: RootMeta, ws: Workspace, sizing: Sizing, now: datetime, settings: PlanSettings
+) -> Snapshot:
+    is_byo = settings.node_provisioner == "byo"
+    claim_root = ClaimRoot(root.ref, root.uid, root.created)
+    own_nodes = view.nodes_of(root.ref)
+    claimed = {node.metadata.name for claim in view.claims_of(root.ref) if (node := view.node_of(claim))}
+    brought = [n for n in own_nodes if n.metadata.name not in claimed and n.metadata.label(NODEPOOL_LABEL) is None]
+    needed = 0 if is_byo or sizing.nodes is None else max(0, sizing.nodes - len(brought))
+    ledger = take_stock(view, claim_root, needed)
+    counted = {node.metadata.name for claim in ledger.counted if (node := view.node_of(claim))}
+    counted |= {node.metadata.name for node in brought}
+    return Snapshot(
+        view,
+        root.ref,
+        root.uid,
+        now,
+        settings,
+        instance_type=sizing.instance_type,
+        match_labels=sizing.match_labels,
+        planned=sizing.verdict,
+        target=sizing.nodes,
+        gpu_resource=sizing.gpu_resource,
+        gpus_per_pod=sizing.gpus_per_pod,
+        ledger=ledger,
+        nodes=view.nodes(sizing.match_labels) if is_byo else tuple(n for n in own_nodes if n.metadata.name in counted),
+        stateful_set=view.stateful_set(root.ref),
+        pods=view.pods_of(root.ref),
+        prior=root.status,
+    )
+
+
+def _release_expired(s: Snapshot) -> Iterator[Action]:
+    for expiry in expiries(s):
+        if expiry.left_s <= 0:
+            claim = expiry.claim
+            yield Delete(NODE_CLAIM, claim_ref(claim), claim.metadata.uid, f"to be replaced: {expiry.reason}")
+
+
+def _ask_for_nodes(s: Snapshot, root: RootMeta, sizing: Sizing) -> Iterator[Action]:
+    if s.view.is_absent(NODE_CLAIM):
+        return
+    first = len(s.ledger.counted) + 1
+    creates = [
+        Create(NODE_CLAIM, node_claim_body(name, root, sizing, s.settings), f"{index} of {s.ledger.needed} nodes")
+        for index, name in enumerate(s.ledger.names, start=first)
+    ]
+    yield from creates
+    for create in creates:
+        message = f"NodeClaim {create.ref.name} asks for one {sizing.instance_type}: {create.reason}"
+        yield Emit(root.ref, root.uid, "Normal", "NodeClaimCreated", message)
+
+
+def _place_workload(
+    s: Snapshot, root: RootMeta, ws: Workspace, sizing: Sizing, verdicts: Sequence[Verdict]
+) -> Iterator[Action]:
+    """Services first: the pods find their leader through them. What exists is kept right even while a gate is closed."""
+    if not is_open(sizing.verdict):
+        return
+    node_side = [verdict for verdict in verdicts if CONDITION_OF_GATE[verdict.gate] != INFERENCE_READY]
+    if s.stateful_set is None and not all(is_open(verdict) for verdict in node_side):
+        return
+    why = "the nodes are ready"
+    for name, body in services(root, ws, sizing).items():
+        observed = s.view.service(root.ref.namespace, name)
+        if action := reconcile_child(SERVICE, body, observed, root_uid=root.uid, reason=why):
+            yield action
+    desired = workload(s, root, ws, sizing)
+    if action := reconcile_child(STATEFUL_SET, desired, s.stateful_set, root_uid=root.uid, reason=why):
+        yield action
+
+
+def _report(root: RootMeta, status: Json, verdicts: Sequence[Verdict]) -> Iterator[Action]:
+    patch = status_patch(root.status, status)
+    if not patch:
+        return
+    yield PatchStatus(WORKSPACE, root.ref, patch, root.uid, root.resource_version, "what was observed has changed")
+    found = causes(verdicts)
+    if found and _is_news(root.status, found[0]):
+        kind = "Warning" if isinstance(found[0], Failed) else "Normal"
+        yield Emit(root.ref, root.uid, kind, found[0].reason, headline(found[0]))
+    if status.get("state") == "Ready" != root.status.get("state"):
+        yield Emit(root.ref, root.uid, "Normal", "WorkspaceSucceeded", "the model server answers")
+
+
+def _is_news(prior: Json, cause: Waiting | Failed) -> bool:
+    """Whether the deepest cause is another one than the status told before."""
+    if cause.reason in OWN_WORK:
+        return False
+    told = next(iter(prior.get("blockers") or ()), {})
+    now = (cause.gate, cause.reason, str(cause.culprit))
+    return now != (told.get("gate"), told.get("reason"), told.get("culprit"))
+
+
+def _recheck_s(s: Snapshot, verdicts: Sequence[Verdict]) -> float | None:
+    """Seconds until time alone changes a verdict or expires a claim."""
+    waits = [verdict.recheck_s for verdict in verdicts if not isinstance(verdict, Ready)]
+    waits += [expiry.left_s for expiry in expiries(s)]
+    ahead = [wait for wait in waits if wait is not None and wait > 0]
+    return min(ahead) if ahead else None
+
+
+def _unknown(ref: ObjectRef, kinds: list[str]) -> Waiting:
+    message = f"{', '.join(kinds)}: not listed yet, or the operator may not list them"
+    return Waiting("Synced", "KindNotSynced", message, ref, "see the operator's readiness and its ClusterRole")
+
+
+def _guard(root: RootMeta) -> PatchRoot:
+    patch = {"metadata": {"finalizers": [*root.finalizers, WORKSPACE_FINALIZER]}}
+    return PatchRoot(WORKSPACE, root.ref, patch, root.uid, root.resource_version, "its machines must be released at the end")
