@@ -38,7 +38,7 @@ class Apply:
 
 @dataclass(frozen=True, slots=True)
 class PatchRoot:
-    """JSON merge patch of the root's metadata (finalizers, annotations), with uid and resourceVersion as preconditions."""
+    """JSON merge patch of the root's metadata (finalizers, annotations); uid and resourceVersion are preconditions."""
 
     kind: ResourceKind
     root: ObjectRef

@@ -16,8 +16,8 @@ def reconcile_child(
 ) -> Create | Apply | None:
     """Create what is absent, apply what differs; None when converged, being deleted, or not ours to touch.
 
-    A child that an upstream KAITO made (it carries its revision and not our hash) is left as it is: taking it over would
-    restart pods that nobody asked to restart.
+    A child that an upstream KAITO made (it carries its revision and not our hash) is left as it is: taking it over
+    would restart pods that nobody asked to restart.
     """
     if observed is None:
         return Create(kind, stamped(desired), reason)
@@ -42,7 +42,7 @@ def _difference(desired: Json, observed: Service | StatefulSet, seen_hash: str |
 
 
 def _comparable(desired: Json) -> Json:
-    """What can be compared with the typed object: it holds owner references only in part, and they are judged before."""
+    """What the typed object can be compared with: it holds owner references in part only; they are judged before."""
     metadata = {key: desired["metadata"].get(key) for key in ("labels", "annotations")}
     return {"metadata": metadata, "spec": desired["spec"]}
 

@@ -1,9 +1,9 @@
 """A Workspace's NodeClaims: which count, which are leaving, which have expired, and the names of those to create.
 
-Counting is by the label pair, whatever the names, so that claims of an upstream KAITO count. Names are a function of the
-view alone, so that a stale view asks for a claim that exists already (`AlreadyExists` and ours = success) and can never
-multiply nodes. A replacement is named while the claim that it replaces is still terminating: its creation then precedes
-that deletion in the one watch stream of the kind, and no view shows the deletion without the creation.
+Counting is by the label pair, whatever the names, so that claims of an upstream KAITO count. Names are a function of
+the view alone, so that a stale view asks for a claim that exists already (`AlreadyExists` and ours = success) and can
+never multiply nodes. A replacement is named while the claim that it replaces is still terminating: its creation then
+precedes that deletion in the one watch stream of the kind, and no view shows the deletion without the creation.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ CHAIN_MAX = 32  # names tried per slot: salts past foreign claims and replacemen
 
 @dataclass(frozen=True, slots=True)
 class ClaimLedger:
-    """`counted` stand for nodes that are or will be; `leaving` terminate; `blocking` hold a name that we must wait for."""
+    """`counted` stand for nodes that are or will be; `leaving` terminate; `blocking` hold a name that we wait for."""
 
     needed: int
     counted: tuple[NodeClaim, ...] = ()
@@ -46,9 +46,7 @@ def take_stock(view: ClusterView, root: ClaimRoot, needed: int) -> ClaimLedger:
     """The ledger of the root's claims against the number that it needs."""
     claims = view.claims_of(root.ref)
     counted = tuple(claim for claim in claims if not claim.metadata.deletion_timestamp)
-    leaving = tuple(
-        claim for claim in claims if claim.metadata.deletion_timestamp and root.tie(claim) is ClaimTie.OWN
-    )
+    leaving = tuple(claim for claim in claims if claim.metadata.deletion_timestamp and root.tie(claim) is ClaimTie.OWN)
     names, blocking = _free_names(view, root, max(0, needed - len(counted)))
     return ClaimLedger(needed, counted, leaving, blocking, names)
 
@@ -59,9 +57,7 @@ def to_release(view: ClusterView, root: ClaimRoot) -> tuple[NodeClaim, ...]:
     return tuple(claim for claim in view.claims_of(root.ref) if root.tie(claim) in ties)
 
 
-def _free_names(
-    view: ClusterView, root: ClaimRoot, missing: int
-) -> tuple[tuple[str, ...], tuple[NodeClaim, ...]]:
+def _free_names(view: ClusterView, root: ClaimRoot, missing: int) -> tuple[tuple[str, ...], tuple[NodeClaim, ...]]:
     names: list[str] = []
     blocking: list[NodeClaim] = []
     index = 0
@@ -76,7 +72,7 @@ def _free_names(
 
 
 def _free_name(view: ClusterView, root: ClaimRoot, index: int) -> str | NodeClaim | None:
-    """The slot's next free name, the claim that one must wait for, or None where a live claim of ours fills the slot."""
+    """The slot's next free name, the claim to wait for, or None where a live claim of ours fills the slot."""
     replaces, salt = "", 0
     for _ in range(CHAIN_MAX):
         name = node_claim_name(root.ref.namespace, root.ref.name, index, replaces_uid=replaces, salt=salt)
@@ -97,6 +93,6 @@ def _free_name(view: ClusterView, root: ClaimRoot, index: int) -> str | NodeClai
 
 
 def has_reached(claim: NodeClaim, type_: str) -> bool:
-    """Whether the claim has come this far. Provisioners that write no such condition are believed by status.nodeName."""
+    """Whether the claim has come this far. Where a provisioner writes no such condition, status.nodeName tells."""
     found = next((item for item in claim.status.conditions if item.type == type_), None)
     return bool(claim.status.node_name) if found is None else found.status == "True"

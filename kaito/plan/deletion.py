@@ -1,7 +1,7 @@
-"""A Workspace that is being deleted: its NodeClaims go first, then our finalizer. It finishes, or names what it waits for.
+"""A Workspace that is being deleted: its NodeClaims go first, then our finalizer. It ends, or names what it waits for.
 
-Validation has no say here, an absent NodeClaim kind means that nothing is left to release, and a kind that cannot be read
-means that we do not know: the finalizer stays, because a leaked GPU machine costs more than a patient user.
+Validation has no say here, an absent NodeClaim kind means that nothing is left to release, and a kind that cannot be
+read means that we do not know: the finalizer stays, because a leaked GPU machine costs more than a patient user.
 """
 
 from __future__ import annotations

@@ -17,7 +17,8 @@ from kaito.api.meta import Json
 from kaito.api.names import DESIRED_HASH_ANNOTATION
 from kaito.api.quantity import same_quantity
 
-# Field of a list → the fields that identify an entry (`patchMergeKey` / `x-kubernetes-list-map-keys` of the core types).
+# Field of a list → the fields that identify an entry (`patchMergeKey` / `x-kubernetes-list-map-keys` of the core
+# types).
 MERGE_KEYS: dict[str, tuple[str, ...]] = {
     "containers": ("name",),
     "initContainers": ("name",),

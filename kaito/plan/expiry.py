@@ -1,7 +1,8 @@
 """Claims whose time is up: never launched, never registered, or their node is lost for longer than is tolerated.
 
-An expired claim is deleted; while it terminates, its replacement is created (`plan.claims`). A claim that nobody has ever
-acted on does not expire: without a provisioner another claim would change nothing, and the gate says what is missing.
+An expired claim is deleted; while it terminates, its replacement is created (`plan.claims`). A claim that nobody has
+ever acted on does not expire: without a provisioner another claim would change nothing, and the gate says what is
+missing.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from kaito.api.core import NODE
 from kaito.api.nodeclaim import NodeClaim
 from kaito.plan.claims import has_reached
 from kaito.plan.gates import node_ready
-from kaito.plan.snapshot import Snapshot, is_node_ready, node_ref, parse_time, transition_time
+from kaito.plan.snapshot import Snapshot, is_node_ready, node_ref, transition_time
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +33,7 @@ def expiries(s: Snapshot) -> Sequence[Expiry]:
 
 
 def _expiry(s: Snapshot, claim: NodeClaim) -> Expiry | None:
-    created = parse_time(claim.metadata.creation_timestamp) or s.now
+    created = s.created_at(claim)
     if not claim.status.conditions and not claim.status.node_name:
         return None
     if not has_reached(claim, "Launched"):
@@ -45,7 +46,7 @@ def _expiry(s: Snapshot, claim: NodeClaim) -> Expiry | None:
 
 
 def _lost(s: Snapshot, claim: NodeClaim) -> Expiry | None:
-    """A node that has never been ready gets the time of a registration; one that was ready and is lost, the tolerance."""
+    """A node that was never ready gets the time of a registration; one that was ready and is lost, the tolerance."""
     tolerance_s = s.settings.node_lost_tolerance_s
     node = s.view.node_of(claim)
     if node is None:

@@ -1,4 +1,4 @@
-"""Verdicts → the causal chain from symptom to root cause, deepest cause first; in words for status, Event and terminal."""
+"""Verdicts → the causal chain from symptom to root cause, deepest first; in words for status, Event and terminal."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def blockers(verdicts: Sequence[Verdict], now: datetime) -> list[Json]:
 
 
 def headline(cause: Cause) -> str:
-    """One line for a condition or an Event: what, where and what to do. It holds no age: it must not change with time."""
+    """One line for a condition or an Event: what, where, what to do. It holds no age: it must not change with time."""
     words = f"{cause.message} ({cause.culprit})"
     return (f"{words}; next: {cause.next_step}" if cause.next_step else words)[:EVENT_CHARS_MAX]
 

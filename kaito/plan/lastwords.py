@@ -17,11 +17,11 @@ def missing_logs(s: Snapshot) -> Iterator[Read]:
         for status in (*pod.status.init_container_statuses, *pod.status.container_statuses):
             key = log_key(pod, status)
             if _has_crashed_silently(status) and s.view.answer(s.ref, key) is None:
-                yield Read(s.ref, key, "log", pod_ref(pod), status.name, f"{pod.metadata.name} crashed without a message")
+                yield Read(
+                    s.ref, key, "log", pod_ref(pod), status.name, f"{pod.metadata.name} crashed without a message"
+                )
 
 
 def _has_crashed_silently(status: ContainerStatus) -> bool:
     ended = status.state.terminated or status.last_state.terminated
     return ended is not None and ended.exit_code != 0 and not ended.message
-
-

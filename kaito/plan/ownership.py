@@ -1,9 +1,9 @@
 """Whose object is it? The one place that answers, for the planner (typed objects) and for the applier (JSON).
 
 Namespaced children carry a controller reference to their root, and the annotation `kaito.sh/workspace-uid`, by which a
-child whose owner references were stripped by hand is known again. A NodeClaim is cluster scoped and cannot be owned by a
-namespaced object (the server never collects such references), so it is tied to its Workspace by a label pair, whatever
-its name, and by that annotation, which tells a Workspace from a former one of the same name.
+child whose owner references were stripped by hand is known again. A NodeClaim is cluster scoped and cannot be owned by
+a namespaced object (the server never collects such references), so it is tied to its Workspace by a label pair,
+whatever its name, and by that annotation, which tells a Workspace from a former one of the same name.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ def is_controlled_by(child: ObjectMeta, root_uid: str) -> bool:
 
 
 def is_child(child: ObjectMeta, root_uid: str) -> bool:
-    """Whether the namespaced child is this root's: controlled by it, or stripped of every controller but ours by its uid."""
+    """Whether the namespaced child is this root's: controlled by it, or by nobody and marked with its uid."""
     if any(owner.controller for owner in child.owner_references):
         return is_controlled_by(child, root_uid)
     return child.annotation(WORKSPACE_UID_ANNOTATION) == root_uid

@@ -1,4 +1,4 @@
-"""Where inference pods may run: the taints they tolerate and the labels they insist on, for pods and for gates alike."""
+"""Where inference pods may run: the taints they tolerate and the labels they insist on, for pods and gates alike."""
 
 from __future__ import annotations
 

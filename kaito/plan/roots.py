@@ -32,7 +32,19 @@ def root_meta(root: Workspace | InvalidObject) -> RootMeta:
     """From the model, or from the raw object that does not fit it: deletion and conditions must work all the same."""
     if isinstance(root, InvalidObject):
         return _of_raw(root)
-    raise NotImplementedError
+    metadata = root.metadata
+    return RootMeta(
+        root.ref,
+        metadata.uid,
+        metadata.resource_version,
+        metadata.generation,
+        metadata.creation_timestamp or "",
+        metadata.deletion_timestamp,
+        tuple(metadata.finalizers),
+        metadata.labels or {},
+        metadata.annotations or {},
+        dict(root.status),
+    )
 
 
 def _of_raw(root: InvalidObject) -> RootMeta:

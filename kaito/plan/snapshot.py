@@ -1,7 +1,7 @@
 """Snapshot: everything that gates and planner read about one Workspace, asked of the view once per plan.
 
-It includes the status as last written: "since when" of what the cluster does not time itself (a device plugin that zeroed
-its GPUs) is remembered there, in `status.blockers[]`, so that status stays a pure function of the snapshot.
+It includes the status as last written: "since when" of what the cluster does not time itself (a device plugin that
+zeroed its GPUs) is remembered there, in `status.blockers[]`, so that status stays a pure function of the snapshot.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ class Snapshot:
 
     @property
     def needed(self) -> int:
-        """Nodes, or pods, that have to pass a gate; at least one, so that nothing passes while the target is unknown."""
+        """Nodes, or pods, that must pass a gate: at least one, so that nothing passes while the target is unknown."""
         return max(1, self.target or 0)
 
     def first_seen(self, gate: str, culprit: ObjectRef) -> datetime:
@@ -70,6 +70,10 @@ class Snapshot:
     def left_s(self, since: datetime, tolerance_s: float) -> float:
         """Seconds until `tolerance_s` has passed since then; 0 or less when it has."""
         return (since + timedelta(seconds=tolerance_s) - self.now).total_seconds()
+
+    def created_at(self, claim: NodeClaim) -> datetime:
+        """When the claim was created. The server always says; otherwise it is as old as the status remembers."""
+        return parse_time(claim.metadata.creation_timestamp) or self.first_seen("ClaimCreated", claim_ref(claim))
 
     def hosts_ready_pod(self, node: Node) -> bool:
         """Whether a ready pod of ours runs on the node: what keeps new pods away does not concern it."""
@@ -98,7 +102,7 @@ def log_key(pod: Pod, container: ContainerStatus) -> str:
 
 
 def parse_time(text: str | None) -> datetime | None:
-    """The moment, or None where the field is absent or not a time (foreign objects are not trusted to be well formed)."""
+    """The moment, or None where the field is absent or no time (foreign objects are not trusted to be well formed)."""
     if not text:
         return None
     try:

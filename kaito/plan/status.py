@@ -125,7 +125,9 @@ def _resource_ready(
     for part in (claims, nodes):
         if part is not None and not part.is_true:
             return WantedCondition(RESOURCE_READY, False, part.reason, part.message)
-    return WantedCondition(RESOURCE_READY, True, "workspaceResourceStatusSuccess", "the nodes are ready for the workload")
+    return WantedCondition(
+        RESOURCE_READY, True, "workspaceResourceStatusSuccess", "the nodes are ready for the workload"
+    )
 
 
 def _inference_ready(verdicts: Sequence[Verdict], resource: WantedCondition) -> WantedCondition:
@@ -139,9 +141,7 @@ def _inference_ready(verdicts: Sequence[Verdict], resource: WantedCondition) -> 
     return WantedCondition(INFERENCE_READY, True, "WorkspaceInferenceStatusSuccess", "the model server answers")
 
 
-def _succeeded(
-    verdicts: Sequence[Verdict], resource: WantedCondition, inference: WantedCondition
-) -> WantedCondition:
+def _succeeded(verdicts: Sequence[Verdict], resource: WantedCondition, inference: WantedCondition) -> WantedCondition:
     if resource.is_true and inference.is_true:
         return WantedCondition(SUCCEEDED, True, "workspaceSucceeded", "the model server answers")
     deepest = causes(verdicts)[0]
@@ -168,10 +168,12 @@ def invalid_status(prior: Json, verdict: Failed, *, generation: int, now: dateti
     known = {item["type"] for item in prior.get("conditions") or ()}
     if RESOURCE_READY not in known:
         wanted.insert(0, WantedCondition(RESOURCE_READY, False, "workspaceResourceStatusNotReady", verdict.message))
-    since = next((item for item in prior.get("blockers") or () if item.get("reason") == verdict.reason), {}).get("since")
     told = blockers([verdict], now)
+    for item in prior.get("blockers") or ():
+        if item.get("reason") == verdict.reason and item.get("since"):
+            told[0]["since"] = item["since"]
     return prior | {
         "state": _state(False, prior.get("state")),
-        "blockers": [told[0] | ({"since": since} if since else {})],
+        "blockers": told,
         "conditions": merge_conditions(prior.get("conditions") or (), wanted, generation=generation, now=now),
     }

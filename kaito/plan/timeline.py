@@ -1,4 +1,4 @@
-"""`status.timeline[]`: every stage that is passed, and when. A stage that the cluster does not time is timed once, by us."""
+"""`status.timeline[]`: every stage that is passed, and when. What the cluster does not time is timed once, by us."""
 
 from __future__ import annotations
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import TypeAlias
+from typing import TypeAlias, TypeVar
 
 from kaito.api.meta import ObjectRef
 
@@ -24,8 +24,8 @@ class Ready:
 class Waiting:
     """Not yet, and nothing is known to be wrong. `recheck_s`: seconds after which time alone changes the verdict.
 
-    `is_symptom`: it waits for what another gate judges, so that one names the cause. `is_tolerated`: the gate was open and
-    counts as open until `recheck_s` has passed (a restarting device plugin zeroes a node's GPUs for a moment).
+    `is_symptom`: it waits for what another gate judges, so that one names the cause. `is_tolerated`: the gate was open
+    and counts as open until `recheck_s` has passed (a restarting device plugin zeroes a node's GPUs for a moment).
     """
 
     gate: str
@@ -64,8 +64,11 @@ def is_symptom(verdict: Verdict) -> bool:
     return isinstance(verdict, Waiting) and verdict.is_symptom
 
 
-def worst(verdicts: Sequence[Verdict]) -> Verdict:
-    """The verdict that explains most: the first Failed, else the first Waiting of its own cause, else the first there is."""
+AnyVerdict = TypeVar("AnyVerdict", Ready, Waiting, Failed, Waiting | Failed, Ready | Waiting | Failed)
+
+
+def worst(verdicts: Sequence[AnyVerdict]) -> AnyVerdict:
+    """The verdict that explains most: the first Failed, else the first Waiting of its own cause, else the first."""
     return min(verdicts, key=severity)
 
 
@@ -83,32 +86,38 @@ def severity(verdict: Verdict) -> int:
 def at_least(gate: str, needed: int, verdicts: Sequence[Verdict], *, what: str, root: ObjectRef) -> Verdict:
     """One verdict over `needed` objects from a verdict on each that exists.
 
-    Open when `needed` of them are open; its `since` is when the last of those opened. Otherwise the worst one speaks, with
-    the count in front where there are several. Where nothing is wrong with what exists, the gate waits for the rest.
+    Open when `needed` of them are open; its `since` is when the last of those opened. Otherwise the worst one speaks,
+    with the count in front where there are several. Where nothing is wrong with what exists, the gate waits for the
+    rest.
     """
     opened = [verdict for verdict in verdicts if is_open(verdict)]
     if len(opened) >= needed:
         tolerated = [verdict for verdict in opened if not isinstance(verdict, Ready)]
-        return tolerated[0] if tolerated else _all_ready(gate, needed, opened, what)
-    closed = [verdict for verdict in verdicts if not is_open(verdict)]
-    if not closed:
+        if len(opened) - len(tolerated) >= needed:
+            return _all_ready(gate, needed, [verdict for verdict in opened if isinstance(verdict, Ready)], what)
+        return replace(tolerated[0], recheck_s=_soonest_s(tolerated))
+    closed = [verdict for verdict in verdicts if not isinstance(verdict, Ready)]
+    if all(is_open(verdict) for verdict in closed):
         message = f"{len(opened)} of {needed} {what}"
-        return Waiting(gate, "AwaitingEarlierStage", message, root, "", is_symptom=True)
-    return _counted(worst(closed), len(opened), needed, what)
+        return Waiting(gate, "AwaitingEarlierStage", message, root, "", recheck_s=_soonest_s(closed), is_symptom=True)
+    return _counted(worst(closed), len(opened), needed, what, _soonest_s(closed))
 
 
-def _all_ready(gate: str, needed: int, opened: Sequence[Verdict], what: str) -> Ready:
-    if needed == 1 and isinstance(opened[0], Ready):
+def _all_ready(gate: str, needed: int, opened: Sequence[Ready], what: str) -> Ready:
+    if needed == 1:
         return opened[0]
     since = sorted(verdict.since for verdict in opened if verdict.since)[:needed]
     return Ready(gate, f"{needed} of {needed} {what}", None, since[-1] if since else None)
 
 
-def _counted(verdict: Verdict, opened: int, needed: int, what: str) -> Verdict:
-    if needed == 1 or isinstance(verdict, Ready):
-        return verdict
+def _counted(
+    verdict: Waiting | Failed, opened: int, needed: int, what: str, recheck_s: float | None
+) -> Waiting | Failed:
+    """The verdict that speaks for all. Time may change any of them, so the soonest recheck is theirs together."""
     words = f"{opened} of {needed} {what}; {verdict.culprit.name}: {verdict.message}"
-    fields = (verdict.gate, verdict.reason, words, verdict.culprit, verdict.next_step, verdict.since, verdict.recheck_s)
-    if isinstance(verdict, Failed):
-        return Failed(*fields)
-    return Waiting(*fields, is_symptom=verdict.is_symptom, is_tolerated=verdict.is_tolerated)
+    return replace(verdict, message=verdict.message if needed == 1 else words, recheck_s=recheck_s)
+
+
+def _soonest_s(verdicts: Sequence[Waiting | Failed]) -> float | None:
+    ahead = [verdict.recheck_s for verdict in verdicts if verdict.recheck_s is not None and verdict.recheck_s > 0]
+    return min(ahead) if ahead else None

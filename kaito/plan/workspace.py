@@ -1,23 +1,24 @@
 """plan_workspace: one Workspace and the world around it → everything that should happen now. Pure.
 
-The order of a plan: claims that have expired go, claims that are missing come (independent of each other), Services and
-workload follow when the gates of the nodes are open, then what cannot be watched is read, then the status is written and
-its deepest cause told in an Event. A workload that exists is not torn down when a gate closes again: a model server that
-still answers is worth more than a tidy picture.
+The order of a plan: claims that have expired go, claims that are missing come (independent of each other), Services
+and workload follow when the gates of the nodes are open, then what cannot be watched is read, then the status is
+written and its deepest cause told in an Event. A workload that exists is not torn down when a gate closes again: a
+model server that still answers is worth more than a tidy picture.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from datetime import datetime
+from typing import Literal
 
 from kaito.api.core import NODE, POD, SERVICE
 from kaito.api.meta import Json, ObjectRef, ResourceKind
-from kaito.api.names import WORKSPACE_FINALIZER, headless_service_name
+from kaito.api.names import WORKSPACE_FINALIZER
 from kaito.api.nodeclaim import NODE_CLAIM
 from kaito.api.workloads import STATEFUL_SET
 from kaito.api.workspace import Workspace
-from kaito.plan.actions import Action, Create, Delete, Emit, PatchRoot, PatchStatus, Plan, Read
+from kaito.plan.actions import Action, Create, Delete, Emit, PatchRoot, PatchStatus, Plan
 from kaito.plan.children import reconcile_child
 from kaito.plan.claims import ClaimRoot, take_stock
 from kaito.plan.deletion import plan_deletion
@@ -30,7 +31,7 @@ from kaito.plan.sizing import Sizing, size_workspace
 from kaito.plan.snapshot import Snapshot, claim_ref
 from kaito.plan.status import CONDITION_OF_GATE, INFERENCE_READY, invalid_status, status_patch, workspace_status
 from kaito.plan.verdict import Failed, Ready, Verdict, Waiting, is_open
-from kaito.plan.wanted import node_claim_body, services, workload
+from kaito.plan.wanted import NODEPOOL_LABEL, node_claim_body, services, workload
 from kaito.settings import PlanSettings
 from kaito.state.view import ClusterView, InvalidObject
 
@@ -64,7 +65,7 @@ def observe(view: ClusterView, ref: ObjectRef, now: datetime, settings: PlanSett
     if not isinstance(found, Workspace):
         return None
     root = root_meta(found)
-    return _snapshot(view, root, found, size_workspace(view, root, found, now, settings), now, settings)
+    return _snapshot(view, root, found, size_workspace(view, root, found, settings), now, settings)
 
 
 def _plan_invalid(root: RootMeta, found: InvalidObject, now: datetime) -> Plan:
@@ -77,7 +78,7 @@ def _plan_invalid(root: RootMeta, found: InvalidObject, now: datetime) -> Plan:
 
 
 def _plan_valid(view: ClusterView, root: RootMeta, ws: Workspace, now: datetime, settings: PlanSettings) -> Plan:
-    sizing = size_workspace(view, root, ws, now, settings)
+    sizing = size_workspace(view, root, ws, settings)
     s = _snapshot(view, root, ws, sizing, now, settings)
     verdicts = judge_all(s)
     status = workspace_status(s, verdicts, generation=root.generation)
@@ -147,14 +148,14 @@ def _ask_for_nodes(s: Snapshot, root: RootMeta, sizing: Sizing) -> Iterator[Acti
 def _place_workload(
     s: Snapshot, root: RootMeta, ws: Workspace, sizing: Sizing, verdicts: Sequence[Verdict]
 ) -> Iterator[Action]:
-    """Services first: the pods find their leader through them. What exists is kept right even while a gate is closed."""
+    """Services first: pods find their leader through them. What exists is kept right even while a gate is closed."""
     if not is_open(sizing.verdict):
         return
     node_side = [verdict for verdict in verdicts if CONDITION_OF_GATE[verdict.gate] != INFERENCE_READY]
     if s.stateful_set is None and not all(is_open(verdict) for verdict in node_side):
         return
     why = "the nodes are ready"
-    for name, body in services(root, ws, sizing).items():
+    for name, body in services(root).items():
         observed = s.view.service(root.ref.namespace, name)
         if action := reconcile_child(SERVICE, body, observed, root_uid=root.uid, reason=why):
             yield action
@@ -170,7 +171,7 @@ def _report(root: RootMeta, status: Json, verdicts: Sequence[Verdict]) -> Iterat
     yield PatchStatus(WORKSPACE, root.ref, patch, root.uid, root.resource_version, "what was observed has changed")
     found = causes(verdicts)
     if found and _is_news(root.status, found[0]):
-        kind = "Warning" if isinstance(found[0], Failed) else "Normal"
+        kind: Literal["Normal", "Warning"] = "Warning" if isinstance(found[0], Failed) else "Normal"
         yield Emit(root.ref, root.uid, kind, found[0].reason, headline(found[0]))
     if status.get("state") == "Ready" != root.status.get("state"):
         yield Emit(root.ref, root.uid, "Normal", "WorkspaceSucceeded", "the model server answers")
@@ -180,7 +181,7 @@ def _is_news(prior: Json, cause: Waiting | Failed) -> bool:
     """Whether the deepest cause is another one than the status told before."""
     if cause.reason in OWN_WORK:
         return False
-    told = next(iter(prior.get("blockers") or ()), {})
+    told: Json = next(iter(prior.get("blockers") or ()), {})
     now = (cause.gate, cause.reason, str(cause.culprit))
     return now != (told.get("gate"), told.get("reason"), told.get("culprit"))
 
@@ -200,4 +201,6 @@ def _unknown(ref: ObjectRef, kinds: list[str]) -> Waiting:
 
 def _guard(root: RootMeta) -> PatchRoot:
     patch = {"metadata": {"finalizers": [*root.finalizers, WORKSPACE_FINALIZER]}}
-    return PatchRoot(WORKSPACE, root.ref, patch, root.uid, root.resource_version, "its machines must be released at the end")
+    return PatchRoot(
+        WORKSPACE, root.ref, patch, root.uid, root.resource_version, "its machines must be released at the end"
+    )

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from kaito.plan.estimate import Parallelism
 from kaito.plan.ports import RAY_PORT, SERVER_PORT
 
 CONFIG_PATH = "/mnt/config/inference_config.yaml"
@@ -33,15 +34,6 @@ class ModelFlags:
     tool_parser: str = ""
     reasoning_parser: str = ""
     kv_cache_dtype: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Parallelism:
-    """GPUs per pod and how they share the model; `pipeline` is the number of nodes."""
-
-    data: int = 1
-    tensor: int = 1
-    pipeline: int = 1
 
 
 def inference_command(
@@ -115,7 +107,7 @@ def _on_many_nodes(server: list[str], leader_address: str) -> list[str]:
     """
     script = (
         'if [ "${POD_NAME##*-}" = 0 ]; then '
-        f"ray start --head --port={RAY_PORT} --disable-usage-stats && exec \"$@\"; "
+        f'ray start --head --port={RAY_PORT} --disable-usage-stats && exec "$@"; '
         f"else until ray start --block --address={leader_address}:{RAY_PORT}; do sleep 5; done; fi"
     )
     return ["/bin/sh", "-c", script, "kaito-inference", *server]

@@ -58,9 +58,7 @@ def inference_stateful_set(
     capabilities: ServerCapabilities,
 ) -> Json:
     """The StatefulSet of the Workspace's name. Fields that the server does not know are left out."""
-    labels = {LABEL_WORKSPACE: root.name} | {
-        key: root_labels[key] for key in INHERITED_LABELS if key in root_labels
-    }
+    labels = {LABEL_WORKSPACE: root.name} | {key: root_labels[key] for key in INHERITED_LABELS if key in root_labels}
     spec: Json = {
         "replicas": serving.replicas,
         "serviceName": headless_service_name(root.name),

@@ -16,7 +16,9 @@ from kaito.api.nodeclaim import NODE_CLAIM
 from kaito.plan.placement import SKU_TAINT
 
 NODEPOOL_LABEL = "karpenter.sh/nodepool"
-NODEPOOL = "kaito"  # no such NodePool exists: gpu-provisioner wants the label, and Karpenter then leaves the claim alone
+NODEPOOL = (
+    "kaito"  # no such NodePool exists: gpu-provisioner wants the label, and Karpenter then leaves the claim alone
+)
 INSTANCE_TYPE_LABEL = "node.kubernetes.io/instance-type"
 
 NODE_CLASS_REFS: dict[str, Json] = {

@@ -1,4 +1,4 @@
-"""The StatefulSet of a Workspace that brings its own pod template: theirs, with our labels, placement and tolerations."""
+"""The StatefulSet of a Workspace with its own pod template: theirs, with our labels, placement and tolerations."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 """GATES: what lies between a Workspace and its answer, in the order in which it opens.
 
-To add a gate: one file with NAME, CONDITION (the status condition that it belongs to) and `judge(snapshot)`, and its line
-below. From it come the order, the condition, the stage of the timeline and the lines of `kaito explain`. `judge` returns
-None where the gate does not concern the Workspace (no NodeClaims on nodes that the user brings).
+To add a gate: one file with NAME, CONDITION (the status condition that it belongs to) and `judge(snapshot)`, and its
+line below. From it come the order, the condition, the stage of the timeline and the lines of `kaito explain`. `judge`
+returns None where the gate does not concern the Workspace (no NodeClaims on nodes that the user brings).
 """
 
 from __future__ import annotations

@@ -33,7 +33,9 @@ def judge(s: Snapshot) -> Verdict | None:
     if ledger.blocking:
         return _blocked(s)
     message = f"{len(ledger.counted)} of {ledger.needed} NodeClaims exist"
-    return Waiting(NAME, "NodeClaimNotReady", message, s.ref, "none: the operator is creating the rest", s.now)
+    return Waiting(
+        NAME, "NodeClaimNotReady", message, s.ref, "none: the operator is creating the rest", s.first_seen(NAME, s.ref)
+    )
 
 
 def _blocked(s: Snapshot) -> Waiting:

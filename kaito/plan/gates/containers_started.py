@@ -12,7 +12,14 @@ NAME = "ContainersStarted"
 CONDITION = "InferenceReady"
 
 IMAGE_ERRORS = frozenset(
-    {"ImagePullBackOff", "ErrImagePull", "InvalidImageName", "ErrImageNeverPull", "ImageInspectError", "RegistryUnavailable"}
+    {
+        "ImagePullBackOff",
+        "ErrImagePull",
+        "InvalidImageName",
+        "ErrImageNeverPull",
+        "ImageInspectError",
+        "RegistryUnavailable",
+    }
 )
 START_ERRORS = frozenset(
     {"CreateContainerConfigError", "CreateContainerError", "RunContainerError", "StartError", "PreStartHookError"}
@@ -76,7 +83,7 @@ def _start(s: Snapshot, pod: Pod, status: ContainerStatus) -> Failed | None:
 
 
 def _crash(s: Snapshot, pod: Pod, status: ContainerStatus) -> Failed | None:
-    """A container that crashed counts as crashing until its pod is ready: the verdict must not flap with each restart."""
+    """A container that crashed counts as crashing until its pod is ready: the verdict must not flap with restarts."""
     ended = _last_end(status)
     is_backing_off = status.state.waiting is not None and status.state.waiting.reason == "CrashLoopBackOff"
     if not is_backing_off and (ended is None or ended.exit_code == 0):

@@ -1,4 +1,4 @@
-"""Gate: each node offers as many GPUs as a pod will request, whatever the instance type and whether a table knows it."""
+"""Gate: each node offers as many GPUs as a pod will request, whatever the instance type and the tables know."""
 
 from __future__ import annotations
 
@@ -27,7 +27,8 @@ def _judge_node(s: Snapshot, node: Node) -> Verdict:
         return Failed(NAME, "GPUCountTooSmall", message, ref, step, since)
     left_s = s.left_s(since, s.settings.capacity_flap_tolerance_s)
     if left_s > 0 and (s.passed_at(NAME) or s.hosts_ready_pod(node)):
-        # A restarting device plugin zeroes the node's GPUs for a moment: the gate stays open for as long as is tolerated.
+        # A restarting device plugin zeroes the node's GPUs for a moment: the gate stays open for as long as is
+        # tolerated.
         message = f"{name} offered enough {s.gpu_resource} before and now offers {allocatable} of {needed}"
         step = "wait: a restarting device plugin reports 0 for a moment"
         return Waiting(NAME, "GPUCapacityFlapping", message, ref, step, since, left_s, is_tolerated=True)
@@ -41,8 +42,7 @@ def _diagnosis(s: Snapshot, name: str, capacity: int | None, allocatable: int) -
         return (
             "DevicePluginMissing",
             f"{name} does not offer {s.gpu_resource}: no device plugin has registered with its kubelet",
-            "check driver and device plugin there: kubectl get pods -A -o wide --field-selector "
-            f"spec.nodeName={name}",
+            f"check driver and plugin there: kubectl get pods -A -o wide --field-selector spec.nodeName={name}",
         )
     if capacity == 0:
         return (
@@ -52,7 +52,7 @@ def _diagnosis(s: Snapshot, name: str, capacity: int | None, allocatable: int) -
         )
     return (
         "GPUUnhealthy",
-        f"{name} has {capacity} {s.gpu_resource} and offers {allocatable}: the device plugin calls the others unhealthy",
+        f"{name} has {capacity} {s.gpu_resource}, of which the device plugin calls {capacity - allocatable} unhealthy",
         "see the device plugin's log for XID errors; replace the node if its GPUs are broken",
     )
 

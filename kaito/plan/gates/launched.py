@@ -35,7 +35,7 @@ def _judge_claim(s: Snapshot, claim: NodeClaim) -> Verdict:
     if has_reached(claim, "Launched"):
         since = transition_time(claim.status.conditions, "Launched")
         return Ready(NAME, f"{claim.metadata.name} got a machine", claim_ref(claim), since)
-    created = parse_time(claim.metadata.creation_timestamp) or s.now
+    created = s.created_at(claim)
     launched = condition(claim.status.conditions, "Launched")
     if not claim.status.conditions:
         return _unattended(s, claim)
@@ -56,7 +56,7 @@ def _judge_claim(s: Snapshot, claim: NodeClaim) -> Verdict:
 
 
 def _unattended(s: Snapshot, claim: NodeClaim) -> Verdict:
-    created = parse_time(claim.metadata.creation_timestamp) or s.now
+    created = s.created_at(claim)
     left_s = s.left_s(created, s.settings.unattended_claim_s)
     if left_s > 0:
         message = "the NodeClaim waits for a node provisioner to pick it up"

@@ -24,7 +24,9 @@ def judge(s: Snapshot) -> Verdict | None:
 def _no_pods(s: Snapshot) -> Waiting:
     ref = STATEFUL_SET.ref(s.ref.namespace, s.ref.name)
     since = parse_time(s.stateful_set.metadata.creation_timestamp) if s.stateful_set else None
-    step = f"if none comes: kubectl describe statefulset {ref.name} -n {ref.namespace} (quota or admission may refuse it)"
+    step = (
+        f"if none comes: kubectl describe statefulset {ref.name} -n {ref.namespace} (quota or admission may refuse it)"
+    )
     return Waiting(NAME, "PodNotCreated", f"StatefulSet {ref.name} has no pod yet", ref, step, since)
 
 
@@ -36,7 +38,9 @@ def _judge_pod(s: Snapshot, pod: Pod) -> Verdict:
     if found is None or found.status != "False":
         message = f"{name} waits for the scheduler"
         since = parse_time(pod.metadata.creation_timestamp)
-        return Waiting(NAME, "AwaitingScheduler", message, pod_ref(pod), "none: the scheduler answers within seconds", since)
+        return Waiting(
+            NAME, "AwaitingScheduler", message, pod_ref(pod), "none: the scheduler answers within seconds", since
+        )
     words = found.message or found.reason
     return Failed(NAME, "Unschedulable", f"the scheduler says: {words}", pod_ref(pod), _step(s, words), since)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from kaito.api.meta import condition
 from kaito.api.nodeclaim import NodeClaim
 from kaito.plan.claims import has_reached
-from kaito.plan.snapshot import Snapshot, claim_ref, parse_time, transition_time
+from kaito.plan.snapshot import Snapshot, claim_ref, transition_time
 from kaito.plan.verdict import Ready, Verdict, Waiting, at_least
 
 NAME = "NodeRegistered"
@@ -26,7 +26,7 @@ def _judge_claim(s: Snapshot, claim: NodeClaim) -> Verdict:
         return Ready(NAME, f"{name} is node {claim.status.node_name or '(unnamed)'}", claim_ref(claim), since)
     if not has_reached(claim, "Launched"):
         return s.later(NAME, f"{name} has no machine yet")
-    created = parse_time(claim.metadata.creation_timestamp) or s.now
+    created = s.created_at(claim)
     found = condition(claim.status.conditions, "Registered")
     return Waiting(
         NAME,

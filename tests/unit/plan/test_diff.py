@@ -50,7 +50,9 @@ def _with_defaults(value: Any, draw: Any, *, is_list_map: bool = False) -> Any:
     """What a server may make of it: more keys in every map, more entries in keyed lists and another order of them."""
     if isinstance(value, dict):
         extra = {f"default{index}": index for index in range(draw(st.integers(0, 2)))}
-        return {key: _with_defaults(item, draw, is_list_map=key in ("containers", "env")) for key, item in value.items()} | extra
+        return {
+            key: _with_defaults(item, draw, is_list_map=key in ("containers", "env")) for key, item in value.items()
+        } | extra
     if isinstance(value, list):
         items = [_with_defaults(item, draw) for item in value]
         if not is_list_map:

@@ -1,0 +1,181 @@
+"""How many nodes a Workspace needs and what each pod gets, with the reasoning in words; or why that is not known.
+
+The number is decided once: `status.targetNodeCount`, when it is set, is kept for good (a changed catalogue or ConfigMap
+must not resize what runs). The rules that a new Workspace must pass are asked only until then, for the same reason.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field, replace
+
+from kaito.api.core import CONFIG_MAP, Node
+from kaito.api.names import is_reserved_label
+from kaito.api.workspace import Workspace
+from kaito.plan.desired.template_workload import requested_devices
+from kaito.plan.estimate import DoesNotFit, Estimate, Parallelism, estimate_nodes, parallelism
+from kaito.plan.ovcatalog import Preset, Sku, find_preset, find_sku
+from kaito.plan.roots import RootMeta
+from kaito.plan.snapshot import is_node_ready, node_ref
+from kaito.plan.verdict import Failed, Ready, Verdict, Waiting
+from kaito.settings import PlanSettings
+from kaito.state.view import ClusterView
+
+GATE = "NodesPlanned"
+GPU_RESOURCE = "nvidia.com/gpu"
+TEMPLATE_STORAGE_GIB = 1024
+CONTEXT_TOKENS_DEFAULT = 2048
+GPU_LABELS = ("product", "count", "memory")
+CONFIG_KEY = "inference_config.yaml"
+
+
+@dataclass(frozen=True, slots=True)
+class Sizing:
+    """`nodes` is None until it is known. `verdict` says how it came about, or what is missing."""
+
+    verdict: Verdict
+    instance_type: str = ""
+    match_labels: dict[str, str] = field(default_factory=dict)
+    nodes: int | None = None
+    preset: Preset | None = None  # None: the Workspace brings a template
+    sku: Sku | None = None
+    parallelism: Parallelism = field(default_factory=Parallelism)
+    gpu_resource: str = GPU_RESOURCE
+    gpus_per_pod: int = 0
+    storage_gib: int = TEMPLATE_STORAGE_GIB
+
+
+def size_workspace(view: ClusterView, root: RootMeta, ws: Workspace, settings: PlanSettings) -> Sizing:
+    """The sizing of an inference Workspace."""
+    try:
+        return _size(view, root, ws, settings)
+    except _Stopped as stop:
+        return _blank(ws, settings, stop.verdict, target_of(root))
+
+
+class _Stopped(Exception):
+    """Something is missing: the verdict that says what."""
+
+    def __init__(self, verdict: Waiting | Failed) -> None:
+        super().__init__(verdict.message)
+        self.verdict = verdict
+
+
+def target_of(root: RootMeta) -> int | None:
+    """The node count that was decided before, None while there is none."""
+    count = root.status.get("targetNodeCount")
+    return count if isinstance(count, int) and count > 0 else None
+
+
+def _size(view: ClusterView, root: RootMeta, ws: Workspace, settings: PlanSettings) -> Sizing:
+    if ws.inference is None:
+        what = "tuning is not planned by this operator yet" if ws.tuning else "neither inference nor tuning is given"
+        raise _Stopped(_failed(root, "NoInference", what, "give the Workspace an `inference` section"))
+    if ws.inference.template is not None:
+        return _of_template(root, ws, settings)
+    decided = target_of(root)
+    preset = _preset(root, ws)
+    sku = _sku(view, root, ws, settings)
+    if decided is None:
+        estimate = _estimate(root, preset, sku, _context_tokens(view, root, ws, preset))
+        nodes, why = estimate.nodes, estimate.reasoning
+    else:
+        nodes, why = decided, f"{decided} nodes, as decided when the Workspace was new"
+    blank = _blank(ws, settings, Ready(GATE, why, root.ref), nodes)
+    shape = parallelism(preset, sku, nodes)
+    return replace(blank, preset=preset, sku=sku, parallelism=shape, gpus_per_pod=sku.gpus, storage_gib=preset.disk_gib)
+
+
+def _blank(ws: Workspace, settings: PlanSettings, verdict: Verdict, nodes: int | None) -> Sizing:
+    instance_type = "" if settings.node_provisioner == "byo" else ws.resource.instance_type or ""
+    return Sizing(verdict, instance_type, _labels(ws), nodes)
+
+
+def _labels(ws: Workspace) -> dict[str, str]:
+    """The labels that nodes are chosen by: the user's, without those that only we may set."""
+    return {k: v for k, v in ws.resource.label_selector.match_labels.items() if not is_reserved_label(k)}
+
+
+def _of_template(root: RootMeta, ws: Workspace, settings: PlanSettings) -> Sizing:
+    nodes = target_of(root) or ws.resource.count or 1
+    template = ws.inference.template if ws.inference else {}
+    gpus = requested_devices(template or {}, GPU_RESOURCE)
+    why = f"{nodes} nodes (resource.count), {gpus} {GPU_RESOURCE} per pod of the template"
+    return replace(_blank(ws, settings, Ready(GATE, why, root.ref), nodes), gpus_per_pod=gpus)
+
+
+def _preset(root: RootMeta, ws: Workspace) -> Preset:
+    name = ws.inference.preset.name if ws.inference and ws.inference.preset else ""
+    preset = find_preset(name)
+    if preset is None:
+        message = f"inference.preset.name: {name!r} is not in the catalogue"
+        raise _Stopped(_failed(root, "UnknownPreset", message, "choose one of: kaito preset list"))
+    return preset
+
+
+def _sku(view: ClusterView, root: RootMeta, ws: Workspace, settings: PlanSettings) -> Sku:
+    if settings.node_provisioner == "byo":
+        return _sku_of_nodes(root, view.nodes(_labels(ws)))
+    name = ws.resource.instance_type
+    sku = find_sku(settings.cloud_provider, name or "")
+    if sku is None:
+        message = f"resource.instanceType: {name!r} is not known on {settings.cloud_provider}"
+        raise _Stopped(_failed(root, "UnknownInstanceType", message, "choose one of: kaito estimate --list-skus"))
+    return sku
+
+
+def _sku_of_nodes(root: RootMeta, nodes: tuple[Node, ...]) -> Sku:
+    """What the user's own nodes are, from the labels of NVIDIA's feature discovery on the first ready one."""
+    if not nodes:
+        # The gate of the nodes says which labels nobody carries.
+        message = "no node to measure: none carries the labels of resource.labelSelector"
+        raise _Stopped(Waiting(GATE, "AwaitingEarlierStage", message, root.ref, "", is_symptom=True))
+    for node in sorted(nodes, key=lambda node: not is_node_ready(node)):
+        product, count, memory_mib = (node.metadata.label(f"nvidia.com/gpu.{key}") for key in GPU_LABELS)
+        if product and count and memory_mib and count.isdecimal() and memory_mib.isdecimal() and int(count):
+            return Sku(product, int(count), round(int(memory_mib) / 1024) * int(count), product)
+    labels = ", ".join(f"nvidia.com/gpu.{key}" for key in GPU_LABELS)
+    message = f"{nodes[0].metadata.name} lacks one of the labels {labels}, so its GPUs are not known"
+    step = "install NVIDIA GPU feature discovery, or set the labels by hand (memory in MiB of one GPU)"
+    raise _Stopped(Failed(GATE, "GPULabelsMissing", message, node_ref(nodes[0]), step))
+
+
+def _estimate(root: RootMeta, preset: Preset, sku: Sku, context_tokens: int) -> Estimate:
+    try:
+        return estimate_nodes(preset, sku, context_tokens=context_tokens)
+    except DoesNotFit as error:
+        step = "choose an instance type with more GPU memory, or a smaller model or max-model-len"
+        raise _Stopped(_failed(root, "ModelDoesNotFit", str(error), step)) from error
+
+
+def _context_tokens(view: ClusterView, root: RootMeta, ws: Workspace, preset: Preset) -> int:
+    """`max-model-len` of the ConfigMap's `vllm` section, where there is one."""
+    name = ws.inference.config if ws.inference else ""
+    if not name:
+        return CONTEXT_TOKENS_DEFAULT
+    ref = CONFIG_MAP.ref(root.ref.namespace, name)
+    found = view.config_map(root.ref.namespace, name)
+    if found is None:
+        if not view.is_synced_ref(CONFIG_MAP, root.ref.namespace, name):
+            raise _Stopped(Waiting(GATE, "ConfigMapUnknown", f"ConfigMap {name} is being looked up", ref, ""))
+        step = f"create ConfigMap {name} with the key {CONFIG_KEY}, or remove inference.config"
+        raise _Stopped(Failed(GATE, "ConfigMapNotFound", f"inference.config: there is no ConfigMap {name}", ref, step))
+    return max_model_len(found.data.get(CONFIG_KEY, "")) or CONTEXT_TOKENS_DEFAULT
+
+
+MAX_MODEL_LEN = re.compile(r"^\s+max-model-len:\s*['\"]?(\d+)['\"]?\s*(?:#.*)?$")
+
+
+def max_model_len(text: str) -> int | None:
+    """The first positive `max-model-len` under the `vllm:` block of the configuration file."""
+    is_inside = False
+    for line in text.splitlines():
+        if line and not line[0].isspace() and not line.startswith("#"):
+            is_inside = line.split("#")[0].strip() == "vllm:"
+        elif is_inside and (match := MAX_MODEL_LEN.match(line)) and int(match[1]) > 0:
+            return int(match[1])
+    return None
+
+
+def _failed(root: RootMeta, reason: str, message: str, step: str) -> Failed:
+    return Failed(GATE, reason, message, root.ref, step)

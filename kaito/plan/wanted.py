@@ -1,0 +1,169 @@
+"""The children that a Workspace should have: spec, sizing and the operator's settings put into `plan.desired`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Literal
+
+from kaito.api.meta import Json
+from kaito.api.names import (
+    DESIRED_HASH_ANNOTATION,
+    LABEL_WORKSPACE,
+    LABEL_WORKSPACE_NAMESPACE,
+    NODE_IMAGE_FAMILY_ANNOTATION,
+    headless_service_name,
+)
+from kaito.api.workspace import Workspace
+from kaito.plan.desired.inference_command import ModelFlags, inference_command
+from kaito.plan.desired.inference_workload import Serving, inference_stateful_set
+from kaito.plan.desired.nodeclaims import NODEPOOL_LABEL, node_claim
+from kaito.plan.desired.services import headless_service, inference_service
+from kaito.plan.desired.template_workload import template_stateful_set
+from kaito.plan.diff import desired_hash
+from kaito.plan.ovcatalog import Preset
+from kaito.plan.ownership import controller_reference
+from kaito.plan.roots import WORKSPACE, RootMeta
+from kaito.plan.sizing import Sizing
+from kaito.plan.snapshot import Snapshot
+from kaito.settings import PlanSettings
+
+__all__ = ["NODEPOOL_LABEL", "node_claim_body", "services", "workload"]
+
+ENABLE_LOAD_BALANCER_ANNOTATION = "kaito.sh/enablelb"
+RUNTIME_ANNOTATION = "kaito.sh/runtime"
+PERFORMANCE_MODE_ANNOTATION = "kaito.sh/performance-mode"
+CREATED_BY_INFERENCE_SET_LABEL = "inferenceset.kaito.sh/created-by"
+GPU_MEMORY_UTILIZATION = 0.84
+GPU_MEMORY_UTILIZATION_A10 = 0.82  # vLLM's own overhead is larger there
+UPGRADE_LABEL = "kaito.sh/upgrade-to-version"
+
+
+def node_claim_body(name: str, root: RootMeta, sizing: Sizing, settings: PlanSettings) -> Json:
+    """The NodeClaim of this name for this Workspace."""
+    family = root.annotations.get(NODE_IMAGE_FAMILY_ANNOTATION, "").strip().lower()
+    return node_claim(
+        name,
+        root.ref,
+        root_uid=root.uid,
+        instance_type=sizing.instance_type,
+        match_labels=sizing.match_labels,
+        cloud_provider=settings.cloud_provider,
+        node_image_family=family or settings.node_image_family,
+        storage_gib=sizing.storage_gib,
+    )
+
+
+def services(root: RootMeta) -> dict[str, Json]:
+    """The Services by name, in the order in which they are created."""
+    owner = _owner(root)
+    is_load_balancer = root.annotations.get(ENABLE_LOAD_BALANCER_ANNOTATION) == "True"
+    bodies = (
+        inference_service(root.ref, owner, is_load_balancer=is_load_balancer, is_vllm=_engine(root) == "auto"),
+        headless_service(root.ref, owner),
+    )
+    return {body["metadata"]["name"]: body for body in bodies}
+
+
+def workload(s: Snapshot, root: RootMeta, ws: Workspace, sizing: Sizing) -> Json:
+    """The StatefulSet. An image that we once chose stays while only the operator's default has moved on.
+
+    Upgrading the operator must not restart every model server: the label kaito.sh/upgrade-to-version asks for that.
+    """
+    desired = _workload(s, root, ws, sizing, s.settings.inference_image)
+    born_with = _image_of(s)
+    if ws.inference is None or ws.inference.template is not None or not born_with or s.stateful_set is None:
+        return desired
+    if root.labels.get(UPGRADE_LABEL) == _tag(s.settings.inference_image):
+        return desired
+    kept = _workload(s, root, ws, sizing, born_with)
+    is_as_made = s.stateful_set.metadata.annotation(DESIRED_HASH_ANNOTATION) == desired_hash(kept)
+    return kept if is_as_made else desired
+
+
+def _workload(s: Snapshot, root: RootMeta, ws: Workspace, sizing: Sizing, image: str) -> Json:
+    inference = ws.inference
+    if inference is not None and inference.template is not None:
+        return template_stateful_set(
+            root.ref,
+            _owner(root),
+            inference.template,
+            replicas=sizing.nodes or 1,
+            pins=_pins(s, root),
+            cloud_provider=s.settings.cloud_provider,
+        )
+    return inference_stateful_set(
+        root.ref,
+        _owner(root),
+        root.labels,
+        _serving(s, root, ws, sizing, image),
+        cloud_provider=s.settings.cloud_provider,
+        capabilities=s.view.capabilities,
+    )
+
+
+def _serving(s: Snapshot, root: RootMeta, ws: Workspace, sizing: Sizing, image: str) -> Serving:
+    preset, inference = sizing.preset, ws.inference
+    assert preset is not None and inference is not None, "a workload is planned only for an open sizing"
+    options = inference.preset.preset_options if inference.preset else None
+    return Serving(
+        image=image,
+        command=_command(root, ws, sizing, preset),
+        replicas=sizing.nodes or 1,
+        gpus=sizing.gpus_per_pod,
+        weights_gib=preset.weights_gib,
+        architecture=preset.architecture,
+        gpu_resource=sizing.gpu_resource,
+        config_map=inference.config or "",
+        access_secret=(options.model_access_secret or "") if options else "",
+        pins=_pins(s, root),
+    )
+
+
+def _command(root: RootMeta, ws: Workspace, sizing: Sizing, preset: Preset) -> list[str]:
+    inference = ws.inference
+    model = ModelFlags(
+        repo_id=preset.model_id,
+        served_name=root.labels.get(CREATED_BY_INFERENCE_SET_LABEL) or preset.name,
+        architecture=preset.architecture,
+        is_quantized=bool(preset.quant_method),
+        load_format=preset.load_format,
+        config_format=preset.config_format,
+        tokenizer_mode=preset.tokenizer_mode,
+    )
+    is_a10 = sizing.sku is not None and sizing.sku.model == "NVIDIA A10"
+    return inference_command(
+        model,
+        sizing.parallelism,
+        engine=_engine(root),
+        has_config=bool(inference and inference.config),
+        has_adapters=bool(inference and inference.adapters),
+        gpu_memory_utilization=GPU_MEMORY_UTILIZATION_A10 if is_a10 else GPU_MEMORY_UTILIZATION,
+        performance_mode=root.annotations.get(PERFORMANCE_MODE_ANNOTATION, ""),
+        leader_address=f"{root.ref.name}-0.{headless_service_name(root.ref.name)}.{root.ref.namespace}.svc.cluster.local",
+    )
+
+
+def _engine(root: RootMeta) -> Literal["auto", "transformers"]:
+    return "transformers" if root.annotations.get(RUNTIME_ANNOTATION) == "transformers" else "auto"
+
+
+def _pins(s: Snapshot, root: RootMeta) -> Mapping[str, str]:
+    """The user's labels and, on nodes that we asked for, the label pair: pods never land on a sibling's nodes."""
+    if s.is_byo:
+        return s.match_labels
+    return s.match_labels | {LABEL_WORKSPACE: root.ref.name, LABEL_WORKSPACE_NAMESPACE: root.ref.namespace}
+
+
+def _owner(root: RootMeta) -> Json:
+    return controller_reference(WORKSPACE, root.ref.name, root.uid)
+
+
+def _image_of(s: Snapshot) -> str:
+    if s.stateful_set is None:
+        return ""
+    containers = s.stateful_set.spec.get("template", {}).get("spec", {}).get("containers") or [{}]
+    return str(containers[0].get("image", ""))
+
+
+def _tag(image: str) -> str:
+    return image.rpartition(":")[2]
