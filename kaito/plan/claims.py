@@ -18,6 +18,8 @@ from kaito.state.view import ClusterView
 
 CHAIN_MAX = 32  # names tried per slot: salts past foreign claims and replacements of replacements that are all leaving
 
+LIFECYCLE = ("Launched", "Registered", "Initialized", "Ready")
+
 
 @dataclass(frozen=True, slots=True)
 class ClaimLedger:
@@ -93,6 +95,11 @@ def _free_name(view: ClusterView, root: ClaimRoot, index: int) -> str | NodeClai
 
 
 def has_reached(claim: NodeClaim, type_: str) -> bool:
-    """Whether the claim has come this far. Where a provisioner writes no such condition, status.nodeName tells."""
-    found = next((item for item in claim.status.conditions if item.type == type_), None)
-    return bool(claim.status.node_name) if found is None else found.status == "True"
+    """Whether the claim has come this far in its life: Launched, Registered, Initialized.
+
+    Ready means all of it. A provisioner that writes no lifecycle condition at all is believed by status.nodeName.
+    """
+    found = {item.type: item.status == "True" for item in claim.status.conditions}
+    if found.get("Ready") or found.get(type_):
+        return True
+    return not any(step in found for step in LIFECYCLE) and bool(claim.status.node_name)
