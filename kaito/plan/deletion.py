@@ -66,7 +66,7 @@ def _status(root: RootMeta, verdicts: tuple[Verdict, ...], now: datetime) -> tup
     waits = [verdict for verdict in verdicts if isinstance(verdict, Waiting)]
     wanted = WantedCondition(DELETING, True, "workspaceDeleted", headline(waits[0]))
     status: Json = root.status | {
-        "blockers": blockers(verdicts, now),
+        "blockers": blockers(verdicts, root.status.get("blockers") or (), now),
         "conditions": merge_conditions(
             root.status.get("conditions") or (), [wanted], generation=root.generation, now=now
         ),

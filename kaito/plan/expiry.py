@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from kaito.api.core import NODE
 from kaito.api.nodeclaim import NodeClaim
 from kaito.plan.claims import has_reached
 from kaito.plan.gates import node_ready
@@ -50,9 +49,8 @@ def _lost(s: Snapshot, claim: NodeClaim) -> Expiry | None:
     tolerance_s = s.settings.node_lost_tolerance_s
     node = s.view.node_of(claim)
     if node is None:
-        ref = NODE.ref("", claim.status.node_name or claim.metadata.name)
-        since = s.first_seen(node_ready.NAME, ref)
-        return Expiry(claim, s.left_s(since, tolerance_s), f"its node is gone for {tolerance_s:g} s")
+        left_s = s.left_s(node_ready.lost_since(s, claim), tolerance_s)
+        return Expiry(claim, left_s, f"its node is gone for {tolerance_s:g} s")
     if is_node_ready(node):
         return None
     since = transition_time(node.status.conditions, "Ready") or s.first_seen(node_ready.NAME, node_ref(node))

@@ -48,19 +48,27 @@ def causes(verdicts: Sequence[Verdict]) -> tuple[Cause, ...]:
     return tuple(sorted(own, key=severity))
 
 
-def blockers(verdicts: Sequence[Verdict], now: datetime) -> list[Json]:
-    """`status.blockers[]`: the causes as data. A `since` that nobody knows is now, and remembered from then on."""
+def blockers(verdicts: Sequence[Verdict], prior: Sequence[Json], now: datetime) -> list[Json]:
+    """`status.blockers[]`: the causes as data. `prior` is the list as last written.
+
+    A `since` that nobody knows is the one that was written for this gate and culprit before, else now.
+    """
+    written = {(item.get("gate"), item.get("culprit")): item.get("since") for item in prior}
     return [
         {
             "gate": cause.gate,
             "reason": cause.reason,
             "message": cause.message,
             "culprit": str(cause.culprit),
-            "since": rfc3339(cause.since or now),
+            "since": _since(cause, written.get((cause.gate, str(cause.culprit))), now),
             "nextStep": cause.next_step,
         }
         for cause in causes(verdicts)[:BLOCKERS_MAX]
     ]
+
+
+def _since(cause: Cause, written: str | None, now: datetime) -> str:
+    return rfc3339(cause.since) if cause.since else written or rfc3339(now)
 
 
 def headline(cause: Cause) -> str:

@@ -54,13 +54,16 @@ class Snapshot:
         """Nodes, or pods, that must pass a gate: at least one, so that nothing passes while the target is unknown."""
         return max(1, self.target or 0)
 
-    def first_seen(self, gate: str, culprit: ObjectRef) -> datetime:
-        """Since when this object has kept this gate closed, as far as the status remembers; else now."""
+    def remembered(self, gate: str, culprit: ObjectRef) -> datetime | None:
+        """Since when this object has kept this gate closed, as far as the status remembers."""
         for blocker in self.prior.get("blockers") or ():
-            is_same = (blocker.get("gate"), blocker.get("culprit")) == (gate, str(culprit))
-            if is_same and (since := parse_time(blocker.get("since"))):
-                return since
-        return self.now
+            if (blocker.get("gate"), blocker.get("culprit")) == (gate, str(culprit)):
+                return parse_time(blocker.get("since"))
+        return None
+
+    def first_seen(self, gate: str, culprit: ObjectRef) -> datetime:
+        """Since when this object has kept this gate closed; now, where the status does not remember."""
+        return self.remembered(gate, culprit) or self.now
 
     def passed_at(self, gate: str) -> datetime | None:
         """When this gate opened, as far as the status remembers."""

@@ -47,7 +47,7 @@ def workspace_status(snapshot: Snapshot, verdicts: Sequence[Verdict], *, generat
         **s.prior,
         "state": _state(is_ready, s.prior.get("state")),
         "workerNodes": [node.metadata.name for node in s.nodes if is_node_ready(node)],
-        "blockers": blockers(verdicts, s.now),
+        "blockers": blockers(verdicts, s.prior.get("blockers") or (), s.now),
         "timeline": timeline(verdicts, s.prior.get("timeline") or (), s.now),
         "conditions": merge_conditions(
             s.prior.get("conditions") or (),
@@ -168,12 +168,8 @@ def invalid_status(prior: Json, verdict: Failed, *, generation: int, now: dateti
     known = {item["type"] for item in prior.get("conditions") or ()}
     if RESOURCE_READY not in known:
         wanted.insert(0, WantedCondition(RESOURCE_READY, False, "workspaceResourceStatusNotReady", verdict.message))
-    told = blockers([verdict], now)
-    for item in prior.get("blockers") or ():
-        if item.get("reason") == verdict.reason and item.get("since"):
-            told[0]["since"] = item["since"]
     return prior | {
         "state": _state(False, prior.get("state")),
-        "blockers": told,
+        "blockers": blockers([verdict], prior.get("blockers") or (), now),
         "conditions": merge_conditions(prior.get("conditions") or (), wanted, generation=generation, now=now),
     }

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import datetime
 
 from kaito.api.core import NODE, Node
-from kaito.api.meta import condition
+from kaito.api.meta import ObjectRef, condition
 from kaito.api.nodeclaim import NodeClaim
 from kaito.plan.claims import has_reached
 from kaito.plan.snapshot import Snapshot, is_node_ready, node_ref, parse_time, transition_time
@@ -14,6 +15,7 @@ from kaito.plan.verdict import Failed, Ready, Verdict, Waiting, at_least
 NAME = "NodeReady"
 CONDITION = "NodesReady"
 
+UNSEEN_S = 10.0  # two watch streams are never further apart than this, unless something is wrong
 PRESSURES = ("MemoryPressure", "DiskPressure", "PIDPressure")
 
 
@@ -53,14 +55,28 @@ def _is_lost(s: Snapshot, claim: NodeClaim) -> bool:
     return has_reached(claim, "Registered") and s.view.node_of(claim) is None
 
 
+def lost_since(s: Snapshot, claim: NodeClaim) -> datetime:
+    """Since when the Node of a registered claim is gone: as remembered, else (never seen) since it registered."""
+    registered = transition_time(claim.status.conditions, "Registered")
+    never_seen = None if s.passed_at(NAME) else registered
+    return s.remembered(NAME, _missing_ref(claim)) or never_seen or s.now
+
+
+def _missing_ref(claim: NodeClaim) -> ObjectRef:
+    return NODE.ref("", claim.status.node_name or claim.metadata.name)
+
+
 def _lost(s: Snapshot, claim: NodeClaim) -> Verdict:
-    """The claim once had a node; the Node object is gone, although the claim was not deleted."""
-    ref = NODE.ref("", claim.status.node_name or claim.metadata.name)
-    since = s.first_seen(NAME, ref)
-    left_s = s.left_s(since, s.settings.node_lost_tolerance_s)
+    """The claim has registered and there is no Node object, although the claim was not deleted."""
+    ref, since = _missing_ref(claim), lost_since(s, claim)
+    left_s = max(0.0, s.left_s(since, s.settings.node_lost_tolerance_s))
+    if not s.passed_at(NAME) and s.left_s(since, UNSEEN_S) > 0:
+        # The claim's event was faster than the node's: no news for anybody.
+        message = f"{claim.metadata.name} has registered; its node has not been seen yet"
+        return replace(s.later(NAME, message), recheck_s=s.left_s(since, UNSEEN_S))
     message = f"node {ref.name} of NodeClaim {claim.metadata.name} is gone"
     step = "wait: it may come back (a stopped cluster was started); after the tolerated time it is replaced"
-    return Waiting(NAME, "NodeLost", message, ref, step, since, max(0.0, left_s))
+    return Waiting(NAME, "NodeLost", message, ref, step, since, left_s)
 
 
 def _no_match(s: Snapshot) -> Failed:

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+from datetime import datetime
+
+from kaito.api.core import SERVICE
+from kaito.api.meta import ObjectRef
+from kaito.api.names import headless_service_name
 from kaito.api.workloads import STATEFUL_SET
 from kaito.plan.ownership import is_child
 from kaito.plan.snapshot import Snapshot, parse_time
@@ -12,20 +17,37 @@ CONDITION = "InferenceReady"
 
 
 def judge(s: Snapshot) -> Verdict | None:
+    return _taken_service(s) or _judge_workload(s)
+
+
+def _taken_service(s: Snapshot) -> Failed | None:
+    """Without its Services nobody reaches the server: somebody else's Service of that name is a failure, too."""
+    for name in (s.ref.name, headless_service_name(s.ref.name)):
+        found = s.view.service(s.ref.namespace, name)
+        if found is not None and not is_child(found.metadata, s.uid):
+            return _taken(SERVICE.ref(s.ref.namespace, name), parse_time(found.metadata.creation_timestamp))
+    return None
+
+
+def _judge_workload(s: Snapshot) -> Verdict:
     found = s.stateful_set
     ref = STATEFUL_SET.ref(s.ref.namespace, s.ref.name)
     if found is None:
         return s.later(NAME, "the workload is created when the nodes are ready")
     since = parse_time(found.metadata.creation_timestamp)
     if not is_child(found.metadata, s.uid):
-        return Failed(
-            NAME,
-            "WorkloadNameTaken",
-            f"StatefulSet {ref.name} exists in {ref.namespace} and is not controlled by this Workspace",
-            ref,
-            "delete or rename that StatefulSet, or give the Workspace another name",
-            since,
-        )
+        return _taken(ref, since)
     if found.metadata.deletion_timestamp:
         return s.later(NAME, f"StatefulSet {ref.name} is being deleted; it is created again when it is gone")
     return Ready(NAME, f"StatefulSet {ref.name} exists", ref, since)
+
+
+def _taken(ref: ObjectRef, since: datetime | None) -> Failed:
+    return Failed(
+        NAME,
+        f"{'Workload' if ref.kind == 'StatefulSet' else ref.kind}NameTaken",
+        f"{ref.kind} {ref.name} exists in {ref.namespace} and is not controlled by this Workspace",
+        ref,
+        f"delete or rename that {ref.kind}, or give the Workspace another name",
+        since,
+    )

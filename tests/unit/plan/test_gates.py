@@ -22,6 +22,7 @@ from tests.builders import (
     node,
     node_claim,
     pod,
+    service,
     stateful_set,
     workspace,
 )
@@ -107,7 +108,7 @@ REGISTERED = [condition("Launched", since=1), condition("Registered", since=3)]
         ("ClaimInitialized", [node_claim("ws1", node="n1")], ("ready", moment(0))),
         # nodes
         ("NodeReady", [], ("symptom", "AwaitingEarlierStage", REF, None, None)),
-        ("NodeReady", [node_claim("ws1", node="n1")], ("waiting", "NodeLost", NODE, moment(10), 300)),
+        ("NodeReady", [node_claim("ws1", node="n1")], ("waiting", "NodeLost", NODE, moment(0), 290)),
         (
             "NodeReady",
             [node_claim("ws1", node="n1"), node("n1", ready="False", since=4)],
@@ -171,6 +172,11 @@ REGISTERED = [condition("Launched", since=1), condition("Registered", since=3)]
             "WorkloadCreated",
             [stateful_set(ownerReferences=[])],
             ("failed", "WorkloadNameTaken", ObjectRef("StatefulSet", "default", "phi"), moment(0), None),
+        ),
+        (
+            "WorkloadCreated",
+            [service("phi-headless", ownerReferences=[])],
+            ("failed", "ServiceNameTaken", ObjectRef("Service", "default", "phi-headless"), moment(0), None),
         ),
         (
             "PodScheduled",
@@ -365,3 +371,16 @@ def test_without_a_matching_node_the_labels_are_named() -> None:
     verdict = judge("NodeReady", snapshot(settings=BYO, instance_type=None))
     assert isinstance(verdict, Failed)
     assert verdict.message == "no node carries the labels apps=phi of resource.labelSelector"
+
+
+def test_a_node_whose_event_is_late_is_no_news_and_one_that_was_ready_is_lost() -> None:
+    claim = node_claim("ws1", node="n1")
+    assert told(judge("NodeReady", snapshot(claim, now_s=1))) == ("symptom", "AwaitingEarlierStage", REF, None, 9)
+    passed = {"timeline": [{"stage": "NodeReady", "at": "2026-01-31T12:00:00Z"}]}
+    assert told(judge("NodeReady", snapshot(claim, now_s=5_000, status=passed))) == (
+        "waiting",
+        "NodeLost",
+        NODE,
+        moment(5_000),
+        300,
+    )
