@@ -1,4 +1,4 @@
-"""Claims whose time is up: never launched, never registered, or their node is lost for longer than is tolerated.
+"""Claims that have to go: never launched, never registered, their node lost for too long, or one too many.
 
 An expired claim is deleted; while it terminates, its replacement is created (`plan.claims`). A claim that nobody has
 ever acted on does not expire: without a provisioner another claim would change nothing, and the gate says what is
@@ -10,8 +10,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from kaito.api.names import WORKSPACE_UID_ANNOTATION
 from kaito.api.nodeclaim import NodeClaim
-from kaito.plan.claims import has_reached
+from kaito.plan.claims import LIFECYCLE, has_reached
 from kaito.plan.gates import node_ready
 from kaito.plan.snapshot import Snapshot, is_node_ready, node_ref, transition_time
 
@@ -57,3 +58,37 @@ def _lost(s: Snapshot, claim: NodeClaim) -> Expiry | None:
     if not has_reached(claim, "Initialized"):
         tolerance_s = max(tolerance_s, s.settings.registration_timeout_s)
     return Expiry(claim, s.left_s(since, tolerance_s), f"its node is not Ready for {tolerance_s:g} s")
+
+
+def expired(s: Snapshot) -> tuple[Expiry, ...]:
+    """Those of them whose time is up."""
+    return tuple(expiry for expiry in expiries(s) if expiry.left_s <= 0)
+
+
+def surplus(s: Snapshot) -> tuple[NodeClaim, ...]:
+    """Claims beyond the target, least advanced first: what a leader with an old view can leave behind.
+
+    Only claims that we made for this very Workspace, and none whose node runs a ready pod of ours: better one machine
+    too many than a server that stops answering.
+    """
+    going = {expiry.claim.metadata.name for expiry in expired(s)}
+    staying = [claim for claim in s.ledger.counted if claim.metadata.name not in going]
+    extra = len(staying) - s.target if s.target else 0
+    if extra <= 0:
+        return ()
+    idle = [claim for claim in staying if _is_made_for(s, claim) and not _serves(s, claim)]
+    return tuple(sorted(idle, key=_progress)[:extra])
+
+
+def _is_made_for(s: Snapshot, claim: NodeClaim) -> bool:
+    return claim.metadata.annotation(WORKSPACE_UID_ANNOTATION) == s.uid
+
+
+def _serves(s: Snapshot, claim: NodeClaim) -> bool:
+    node = s.view.node_of(claim)
+    return node is not None and s.hosts_ready_pod(node)
+
+
+def _progress(claim: NodeClaim) -> tuple[int, str]:
+    """How far the claim has come; the same order in every view, so that no two plans choose different victims."""
+    return (sum(has_reached(claim, step) for step in LIFECYCLE), claim.metadata.name)

@@ -22,7 +22,7 @@ from kaito.plan.actions import Action, Create, Delete, Emit, PatchRoot, PatchSta
 from kaito.plan.children import reconcile_child
 from kaito.plan.claims import ClaimRoot, take_stock
 from kaito.plan.deletion import plan_deletion
-from kaito.plan.expiry import expiries
+from kaito.plan.expiry import expired, expiries, surplus
 from kaito.plan.explain import causes, headline
 from kaito.plan.gates import judge_all
 from kaito.plan.lastwords import missing_logs
@@ -83,7 +83,7 @@ def _plan_valid(view: ClusterView, root: RootMeta, ws: Workspace, now: datetime,
     verdicts = judge_all(s)
     status = workspace_status(s, verdicts, generation=root.generation)
     actions = (
-        *_release_expired(s),
+        *_release_claims(s),
         *_ask_for_nodes(s, root, sizing),
         *_place_workload(s, root, ws, sizing, verdicts),
         *missing_logs(s),
@@ -124,11 +124,13 @@ def _snapshot(
     )
 
 
-def _release_expired(s: Snapshot) -> Iterator[Action]:
-    for expiry in expiries(s):
-        if expiry.left_s <= 0:
-            claim = expiry.claim
-            yield Delete(NODE_CLAIM, claim_ref(claim), claim.metadata.uid, f"to be replaced: {expiry.reason}")
+def _release_claims(s: Snapshot) -> Iterator[Action]:
+    for expiry in expired(s):
+        claim = expiry.claim
+        yield Delete(NODE_CLAIM, claim_ref(claim), claim.metadata.uid, f"to be replaced: {expiry.reason}")
+    for claim in surplus(s):
+        reason = f"one too many: {len(s.ledger.counted)} claims for {s.target} nodes"
+        yield Delete(NODE_CLAIM, claim_ref(claim), claim.metadata.uid, reason)
 
 
 def _ask_for_nodes(s: Snapshot, root: RootMeta, sizing: Sizing) -> Iterator[Action]:
