@@ -24,7 +24,6 @@ from kaito.local.robots.status import left_s
 from kaito.local.robots.world import World, is_deleting
 
 CRASH_AFTER_S = 1.0  # a crashing container runs so long
-REFERENCE_RETRY_S = 5.0  # ConfigMaps and Secrets are not watched
 PULL_WORDS = 'rpc error: code = NotFound desc = failed to pull and unpack image "{}": not found'
 
 
@@ -70,7 +69,7 @@ class InstantKubelet:
         if missing:
             records = [waiting(c["name"], c["image"], "CreateContainerConfigError", missing) for c in _containers(pod)]
             await self._report(pod, records, start_time, now)
-            return REFERENCE_RETRY_S
+            return self._settings.reference_retry_s
         elapsed_s = (now - parse_rfc3339(start_time)).total_seconds()
         found = [self._record(pod, container, start_time, elapsed_s) for container in _containers(pod)]
         await self._report(pod, [record for record, _ in found], start_time, now)

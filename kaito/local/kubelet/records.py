@@ -21,7 +21,13 @@ class ContainerRecord:
     is_ready: bool = False
     is_started: bool = False
     is_final: bool = False
+    is_sidecar: bool = False  # an init container that goes on running beside the others
     restarts: int = 0
+
+    @property
+    def is_done(self) -> bool:
+        """As an init container: whether the next one may start."""
+        return self.is_started if self.is_sidecar else self.is_final and self.exit_code == 0
 
     @property
     def exit_code(self) -> int | None:
@@ -55,9 +61,9 @@ def not_started(container: Json, *, is_init_done: bool) -> ContainerRecord:
 
 def phase_of(pod: Json, inits: Sequence[ContainerRecord], containers: Sequence[ContainerRecord]) -> str:
     """Pending, Running, Succeeded or Failed."""
-    if any(record.is_final and record.exit_code for record in inits):
+    if any(record.is_final and record.exit_code and not record.is_sidecar for record in inits):
         return "Failed"
-    if not all(record.is_final for record in inits):
+    if not all(record.is_done for record in inits):
         return "Pending"
     if containers and all(record.is_final for record in containers):
         return "Failed" if any(record.exit_code for record in containers) else "Succeeded"
@@ -100,7 +106,7 @@ def pod_status(
 
 
 def _initialized(inits: Sequence[ContainerRecord]) -> Json:
-    missing = [record.name for record in inits if not (record.is_final and record.exit_code == 0)]
+    missing = [record.name for record in inits if not record.is_done]
     if missing:
         words = f"containers with incomplete status: [{' '.join(missing)}]"
         return condition("Initialized", "False", "ContainersNotInitialized", words)

@@ -7,10 +7,11 @@ an error of the API server is tried again with backoff, and never stops another 
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterable
-from typing import Protocol
+from collections.abc import Callable, Iterable
+from typing import Protocol, runtime_checkable
 
 import anyio
+import anyio.abc
 import structlog
 
 from kaito.api.meta import Json, ObjectRef, ResourceKind
@@ -39,6 +40,17 @@ class Robot(Protocol):
         ...
 
 
+@runtime_checkable
+class Host(Protocol):
+    """A robot that does more than reconcile: it has a task of its own, and asks for reconciles itself."""
+
+    def bind(self, enqueue: Callable[[ObjectRef], None]) -> None: ...
+
+    async def run(self, *, task_status: anyio.abc.TaskStatus[None]) -> None:
+        """Runs until cancelled; tells when reconciles may begin."""
+        ...
+
+
 class Drive:
     """The queue of one robot: coalescing, delayed, one task per key."""
 
@@ -59,8 +71,12 @@ class Drive:
     def _listen(self, kind: ResourceKind, old: Json | None, new: Json | None) -> None:
         if kind in self._robot.kinds:
             for key in self._robot.keys(kind, old, new):
-                self._ready[key] = None
-            self._wake.set()
+                self.enqueue(key)
+
+    def enqueue(self, key: ObjectRef) -> None:
+        """Asks for a reconcile of the key as soon as may be."""
+        self._ready[key] = None
+        self._wake.set()
 
     async def run(self) -> None:
         """Reconciles for ever."""

@@ -13,7 +13,7 @@ from kaito.api.meta import ResourceKind
 from kaito.clock import Clock
 from kaito.kube.client import KubeClient
 from kaito.local.kubelet.instant import InstantKubelet
-from kaito.local.robots.controller import Drive, Robot
+from kaito.local.robots.controller import Drive, Host, Robot
 from kaito.local.robots.deployment import DeploymentController
 from kaito.local.robots.endpoints import EndpointsController
 from kaito.local.robots.job import JobController
@@ -100,9 +100,10 @@ async def run_robots(
         for robot in robots:
             concurrency = SCHEDULER_CONCURRENCY if robot.name == "scheduler" else settings.concurrency
             drive = Drive(robot, world, concurrency=concurrency, is_strict=settings.is_strict)
+            if isinstance(robot, Host):
+                robot.bind(drive.enqueue)
+                await tasks.start(robot.run, name=f"{robot.name} host")
             tasks.start_soon(drive.run, name=f"robot {robot.name}")
-            if (background := getattr(robot, "run", None)) is not None:
-                tasks.start_soon(background, name=f"robot {robot.name} background")
         for kind in kinds:
             tasks.start_soon(follow, client, kind, world.receive, name=f"follow {kind.plural}")
         await world.wait_synced(kinds)

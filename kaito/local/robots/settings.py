@@ -120,6 +120,7 @@ class RobotSettings:
     lease_period_s: float = 10.0
     crash_backoff_s: float = 10.0  # the kubelet's: doubled at each crash …
     crash_backoff_max_s: float = 300.0  # … up to this, and reset after twice this without a crash
+    reference_retry_s: float = 3.0  # ConfigMaps and Secrets that a pod lacks are not watched but asked for again
     concurrency: int = 16  # reconciles of one robot at a time
     is_strict: bool = False
 

@@ -119,9 +119,11 @@ class FakeCluster:
             return deepcopy(obj)
         if merged.get("spec") != obj.get("spec"):
             merged["metadata"]["generation"] += 1
+        had_finalizers = bool(obj["metadata"].get("finalizers"))
         obj.clear()
         obj.update(merged)
-        if obj["metadata"].get("deletionTimestamp") and not obj["metadata"].get("finalizers"):
+        is_last = had_finalizers and not obj["metadata"].get("finalizers")
+        if is_last and obj["metadata"].get("deletionTimestamp"):
             del self.store(kind)[ref]
             return self._commit(kind, "DELETED", obj)
         return self._commit(kind, "MODIFIED", obj)
