@@ -43,8 +43,9 @@ class MachineAgent:
         now = self._world.now()
         ready, ready_wait_s = self._ready(node, now)
         resources, devices_wait_s = self._resources(node, now)
+        conditions = with_conditions(node["status"].get("conditions") or [], *_pressures(), ready, now=now)
         status = {
-            "conditions": with_conditions(node["status"].get("conditions") or [], *_pressures(), ready, now=now),
+            "conditions": [{"lastHeartbeatTime": item["lastTransitionTime"]} | item for item in conditions],
             **resources,
             "nodeInfo": self._node_info(node),
             "addresses": [{"type": "Hostname", "address": key.name}],

@@ -126,11 +126,18 @@ class Provisioner:
         node = self._world.get(NODE, "", node_name(claim))
         if node is None:
             node = await self._world.create(NODE, self._boot(claim))
-        taints = [taint for taint in node["spec"].get("taints") or [] if taint["key"] != UNREGISTERED_TAINT["key"]]
-        labels = {"karpenter.sh/registered": "true"}
-        await self._world.patch(NODE, node, {"metadata": {"labels": labels}, "spec": {"taints": taints}})
+        node = await self._mark_registered(node)
         claim = await self._patch(claim, now, condition("Registered"), nodeName=node["metadata"]["name"])
         return await self._initialize(claim)
+
+    async def _mark_registered(self, node: Json) -> Json:
+        """Lifts the first taint; at every look, because a control plane that patches taints may bring it back."""
+        taints = node["spec"].get("taints") or []
+        kept = [taint for taint in taints if taint["key"] != UNREGISTERED_TAINT["key"]]
+        labels = {"karpenter.sh/registered": "true"}
+        if len(kept) == len(taints) and labels.items() <= node["metadata"]["labels"].items():
+            return node
+        return await self._world.patch(NODE, node, {"metadata": {"labels": labels}, "spec": {"taints": kept}})
 
     def _boot(self, claim: Json) -> Json:
         wanted = requested_type(claim)
@@ -141,6 +148,8 @@ class Provisioner:
 
     async def _initialize(self, claim: Json) -> float | None:
         node = self._world.get(NODE, "", claim["status"].get("nodeName") or "")
+        if node is not None and not is_deleting(node):
+            node = await self._mark_registered(node)
         if is_condition_true(claim, "Initialized"):
             await self._watch_over(claim, node)
             return None
