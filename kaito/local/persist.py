@@ -98,7 +98,7 @@ class StateLog:
         if not lines:
             return
         if self._file is None:
-            self._file = open(os.open(self._changes, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), "ab")
+            self._file = os.fdopen(os.open(self._changes, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), "ab")
             self._heal()
         self._file.write(b"".join(lines))
         self._file.flush()
