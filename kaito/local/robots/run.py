@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from random import Random
 from typing import TypeAlias
 
 import anyio
 import anyio.abc
 
-from kaito.api.meta import ResourceKind
 from kaito.clock import Clock
 from kaito.kube.client import KubeClient
 from kaito.local.kubelet.instant import InstantKubelet
@@ -29,7 +28,7 @@ from kaito.local.robots.stateful_set import StatefulSetController
 from kaito.local.robots.watching import follow
 from kaito.local.robots.world import World
 
-KubeletFactory: TypeAlias = Callable[[World, RobotSettings], Robot]
+RobotFactory: TypeAlias = Callable[[World, RobotSettings], Robot]
 
 # What stands in for a control plane, and what stands in for machines and clouds. `leases` is not in the embedded set: a
 # converged local cluster is quiet.
@@ -45,10 +44,10 @@ def build_robots(
     world: World,
     settings: RobotSettings,
     *,
-    kubelet: KubeletFactory = InstantKubelet,
-    machine_of: Callable[[str], Machine | None] = find_machine,
+    kubelet: RobotFactory,
+    machine_of: Callable[[str], Machine | None],
 ) -> list[Robot]:
-    """The robots of these names, in the order of the roster."""
+    """The robots of these names, in the order of the roster. Raises ValueError for a name that there is not."""
     roster: dict[str, Callable[[], tuple[Robot, ...]]] = {
         "provisioner": lambda: (Provisioner(world, settings, machine_of),),
         "kubelet": lambda: (MachineAgent(world, settings), kubelet(world, settings)),
@@ -61,21 +60,9 @@ def build_robots(
         "node-lifecycle": lambda: (NodeLifecycle(world),),
         "leases": lambda: (Leases(world, settings),),
     }
+    if unknown := sorted(set(names) - set(roster)):
+        raise ValueError(f"unknown robots {', '.join(unknown)}; choose from {', '.join(roster)}")
     return [robot for name, make in roster.items() if name in names for robot in make()]
-
-
-KINDS_OF: dict[str, tuple[ResourceKind, ...]] = {
-    "provisioner": Provisioner.kinds,
-    "kubelet": InstantKubelet.kinds,
-    "scheduler": Scheduler.kinds,
-    "statefulset": StatefulSetController.kinds,
-    "deployment": DeploymentController.kinds,
-    "replicaset": ReplicaSetController.kinds,
-    "job": JobController.kinds,
-    "endpoints": EndpointsController.kinds,
-    "node-lifecycle": NodeLifecycle.kinds,
-    "leases": Leases.kinds,
-}
 
 
 async def run_robots(
@@ -85,17 +72,20 @@ async def run_robots(
     now: Clock,
     rng: Random,
     only: Collection[str] = EMBEDDED,
-    kubelet: KubeletFactory = InstantKubelet,
+    kubelet: RobotFactory = InstantKubelet,
     machine_of: Callable[[str], Machine | None] = find_machine,
+    beside: Sequence[RobotFactory] = (),
     task_status: anyio.abc.TaskStatus[World] = anyio.TASK_STATUS_IGNORED,
 ) -> None:
-    """Runs the robots named by `only` for ever. `task_status` is told, with the World, when all kinds are listed."""
-    unknown = sorted(set(only) - set(KINDS_OF))
-    if unknown:
-        raise ValueError(f"unknown robots {', '.join(unknown)}; choose from {', '.join(KINDS_OF)}")
-    kinds = list(dict.fromkeys(kind for name in KINDS_OF if name in only for kind in KINDS_OF[name]))
-    world = World(client, now=now, rng=rng, kinds=kinds)
+    """Runs the robots named by `only`, and those of `beside`, for ever.
+
+    `task_status` is told, with the World, when all kinds that they read are listed.
+    """
+    world = World(client, now=now, rng=rng)
     robots = build_robots(only, world, settings, kubelet=kubelet, machine_of=machine_of)
+    robots += [make(world, settings) for make in beside]
+    for robot in robots:
+        world.watch(robot.kinds)
     async with anyio.create_task_group() as tasks:
         for robot in robots:
             concurrency = SCHEDULER_CONCURRENCY if robot.name == "scheduler" else settings.concurrency
@@ -104,7 +94,7 @@ async def run_robots(
                 robot.bind(drive.enqueue)
                 await tasks.start(robot.run, name=f"{robot.name} host")
             tasks.start_soon(drive.run, name=f"robot {robot.name}")
-        for kind in kinds:
+        for kind in world.kinds:
             tasks.start_soon(follow, client, kind, world.receive, name=f"follow {kind.plural}")
-        await world.wait_synced(kinds)
+        await world.wait_synced(world.kinds)
         task_status.started(world)

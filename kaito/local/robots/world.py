@@ -45,7 +45,7 @@ class Cached:
 class World:
     """The cache with its indices, and the writes. `rng` is the only source of chance, `now` the only clock."""
 
-    def __init__(self, client: KubeClient, *, now: Clock, rng: Random, kinds: Iterable[ResourceKind]) -> None:
+    def __init__(self, client: KubeClient, *, now: Clock, rng: Random, kinds: Iterable[ResourceKind] = ()) -> None:
         self.client = client
         self.now = now
         self._seed = rng.getrandbits(64)
@@ -55,6 +55,15 @@ class World:
         self.listeners: list[Listener] = []
 
     # What is.
+
+    def watch(self, kinds: Iterable[ResourceKind]) -> None:
+        """Makes room for these kinds; nothing is in it before they are followed."""
+        for kind in kinds:
+            self._cached.setdefault(kind, Cached())
+
+    @property
+    def kinds(self) -> tuple[ResourceKind, ...]:
+        return tuple(self._cached)
 
     def knows(self, kind: ResourceKind) -> bool:
         return kind in self._cached

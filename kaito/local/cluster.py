@@ -1,0 +1,151 @@
+"""local_cluster: API server core, HTTP face, robots and operator as one thing that starts and stops.
+
+The nesting is the order of the end: the operator stops first, then the robots (the kubelet stops its pods with grace,
+and their last words still reach the API server), then the HTTP face, and last what is on disk is closed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from random import Random
+from typing import Any, Protocol, TypeAlias
+
+import anyio
+import anyio.abc
+
+from kaito.clock import Clock, wall_clock
+from kaito.kube.client import KubeClient
+from kaito.local.cluster_settings import ClusterSettings
+from kaito.local.kubeconfig import write_kubeconfig
+from kaito.local.kubelet.images import Images
+from kaito.local.kubelet.instant import InstantKubelet
+from kaito.local.kubelet.kubelet import KubeletSettings, RealKubelet
+from kaito.local.kubelet.model_environment import Architecture, model_environment
+from kaito.local.kubelet.service_proxy import ServiceProxy
+from kaito.local.persist import Change, State, StateLog
+from kaito.local.robots.controller import Robot
+from kaito.local.robots.run import run_robots
+from kaito.local.robots.settings import RobotSettings
+from kaito.local.robots.world import World
+
+Start: TypeAlias = Callable[..., Coroutine[Any, Any, object]]  # to be started in a task group: takes `task_status`
+
+
+@dataclass(frozen=True, slots=True)
+class Served:
+    """Where the API server listens, and what a client needs to be let in."""
+
+    url: str
+    token: str
+    ca_pem: str
+
+
+class Parts(Protocol):
+    """The pieces that a cluster is made of, so that tests can put others in their place."""
+
+    def open_core(
+        self, settings: ClusterSettings, state: State, record: Callable[[list[Change]], None], now: Clock
+    ) -> KubeClient:
+        """The API server in process, with this state; every change is recorded before it is seen."""
+        ...
+
+    def serve(
+        self, settings: ClusterSettings, client: KubeClient, pods: Runtime
+    ) -> AbstractAsyncContextManager[Served]:
+        """The core over HTTPS for as long as the block lasts."""
+        ...
+
+    async def run_operator(self, kubeconfig: Path, *, task_status: anyio.abc.TaskStatus[None]) -> None:
+        """The operator, as if it ran elsewhere: it knows the kubeconfig alone."""
+        ...
+
+    def architecture_of(self, model: str) -> str:
+        """The architecture of a model of the catalogue; empty for any other."""
+        ...
+
+
+class Runtime:
+    """Where pods listen and what they wrote, for the HTTP face; empty until the kubelet has started."""
+
+    def __init__(self) -> None:
+        self.kubelet: RealKubelet | None = None
+
+    def resolve(self, namespace: str, pod: str, port: int) -> tuple[str, int] | None:
+        """Where a pod's port really listens; None for a pod that does not run here."""
+        worker = self.kubelet.worker(namespace, pod) if self.kubelet else None
+        return worker.context.address.local(port) if worker else None
+
+
+@dataclass(frozen=True, slots=True)
+class Cluster:
+    client: KubeClient
+    served: Served
+    settings: ClusterSettings
+
+
+@asynccontextmanager
+async def local_cluster(
+    settings: ClusterSettings, parts: Parts, *, now: Clock = wall_clock, rng: Random | None = None
+) -> AsyncIterator[Cluster]:
+    """A running cluster. Raises what a part raises; leaves no process, port or kubeconfig behind."""
+    log = StateLog(settings.directory) if settings.is_persistent else None
+    try:
+        state = log.load() if log else State()
+        client = parts.open_core(settings, state, log.append if log else lambda _: None, now)
+        runtime = Runtime()
+        async with parts.serve(settings, client, runtime) as served:
+            write_kubeconfig(settings.kubeconfig, server=served.url, token=served.token, ca_pem=served.ca_pem)
+            try:
+                async with _running(_robots(settings, parts, client, runtime, now, rng or Random())):
+                    async with _running(_operator(settings, parts)):
+                        yield Cluster(client, served, settings)
+            finally:
+                settings.kubeconfig.unlink(missing_ok=True)
+    finally:
+        if log is not None:
+            log.compact()
+
+
+@asynccontextmanager
+async def _running(start: Start | None) -> AsyncIterator[None]:
+    """The task beside the block, from when it says that it has started until the block ends."""
+    if start is None:
+        yield
+        return
+    async with anyio.create_task_group() as tasks:
+        await tasks.start(start)
+        yield
+        tasks.cancel_scope.cancel()
+
+
+def _operator(settings: ClusterSettings, parts: Parts) -> Start | None:
+    return partial(parts.run_operator, settings.kubeconfig) if settings.has_operator else None
+
+
+def _robots(
+    settings: ClusterSettings, parts: Parts, client: KubeClient, runtime: Runtime, now: Clock, rng: Random
+) -> Start:
+    kubelet = _kubelet(settings, parts.architecture_of, runtime)
+    beside = (lambda world, robots: ServiceProxy(world, robots, runtime.resolve),) if settings.pods == "real" else ()
+    return partial(
+        run_robots, client, settings.robots, now=now, rng=rng, only=settings.only, kubelet=kubelet, beside=beside
+    )
+
+
+def _kubelet(
+    settings: ClusterSettings, architecture_of: Architecture, runtime: Runtime
+) -> Callable[[World, RobotSettings], Robot]:
+    if settings.pods == "instant":
+        return InstantKubelet
+
+    def make(world: World, robots: RobotSettings) -> Robot:
+        environment = partial(model_environment, weights=settings.weights, architecture_of=architecture_of)
+        chosen = KubeletSettings(settings.directory, Images(settings.known_images), environment)
+        runtime.kubelet = RealKubelet(world, robots, chosen)
+        return runtime.kubelet
+
+    return make
