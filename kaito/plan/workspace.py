@@ -59,6 +59,18 @@ def plan_workspace(view: ClusterView, ref: ObjectRef, now: datetime, settings: P
     return _plan_valid(view, root, found, now, settings)
 
 
+def judge_workspace(view: ClusterView, ref: ObjectRef, now: datetime, settings: PlanSettings) -> tuple[Verdict, ...]:
+    """The verdicts of `plan_workspace`, also for a Workspace that no operator has taken up yet."""
+    plan = plan_workspace(view, ref, now, settings)
+    snapshot = observe(view, ref, now, settings)
+    is_new = any(isinstance(action, PatchRoot) for action in plan.actions) and not plan.verdicts
+    if snapshot is None or not is_new or root_meta(view.root(ref)).deleting_since:
+        return plan.verdicts
+    message = "no operator has taken up this Workspace: it does not carry our finalizer"
+    new = Waiting("Reconciled", "NotReconciled", message, ref, "run the operator: kaito operator", snapshot.now)
+    return (new, *judge_all(snapshot))
+
+
 def observe(view: ClusterView, ref: ObjectRef, now: datetime, settings: PlanSettings) -> Snapshot | None:
     """The snapshot that the gates judge; None for a Workspace that is gone or does not fit its model."""
     found = view.root(ref)

@@ -1,0 +1,143 @@
+"""`kaito explain workspace/NAME`: the causal chain behind a Workspace's state, asked of the cluster directly."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from datetime import datetime
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import anyio
+import msgspec
+from pydantic import ValidationError
+
+from kaito.api.meta import Json, ObjectRef
+from kaito.api.workspace import WORKSPACE, Workspace
+from kaito.cli.listed import ListedView, list_world
+from kaito.cli.status import find_kubeconfig
+from kaito.clock import rfc3339, wall_clock
+from kaito.kube.client import KubeClient
+from kaito.kube.errors import ApiError, NotFound
+from kaito.plan.explain import Cause, Explanation, explain, render
+from kaito.plan.verdict import Failed
+from kaito.plan.workspace import judge_workspace
+from kaito.settings import PlanSettings
+from kaito.state.view import InvalidObject
+
+KINDS = ("workspace", "workspaces", "wk", "wks")
+READY, NOT_READY, UNREADABLE = 0, 1, 2
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("object", metavar="workspace/NAME", help="what to explain")
+    parser.add_argument("-n", "--namespace", default="default", metavar="NS", help="its namespace (default: default)")
+    parser.add_argument("--kubeconfig", metavar="F", help="default: $KUBECONFIG, .kaito/kubeconfig, ~/.kube/config")
+    parser.add_argument("--output", "-o", choices=("text", "json"), default="text", help="how to print it")
+    settings = PlanSettings()
+    parser.add_argument(
+        "--cloud-provider",
+        choices=("azure", "aws", "arc"),
+        default=settings.cloud_provider,
+        help=f"as the operator was started with (default: {settings.cloud_provider})",
+    )
+    parser.add_argument(
+        "--node-provisioner",
+        choices=("azure-gpu-provisioner", "karpenter", "byo"),
+        default=settings.node_provisioner,
+        help=f"as the operator was started with (default: {settings.node_provisioner})",
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    try:
+        ref = parse_object(args.object, args.namespace)
+        kubeconfig = find_kubeconfig(args.kubeconfig)
+        settings = PlanSettings(cloud_provider=args.cloud_provider, node_provisioner=args.node_provisioner)
+        told = anyio.run(partial(_explain_at, kubeconfig, ref, settings), backend="asyncio")
+    except (ValueError, ApiError) as error:
+        print(f"kaito explain: {error}", file=sys.stderr)
+        return UNREADABLE
+    now = wall_clock()
+    print(render(told, now) if args.output == "text" else msgspec.json.encode(as_json(told)).decode())
+    return READY if told.state == "Ready" else NOT_READY
+
+
+def parse_object(text: str, namespace: str) -> ObjectRef:
+    """`workspace/NAME`, or NAME alone. Raises ValueError that says what is understood."""
+    kind, _, name = text.rpartition("/")
+    if not name or (kind and kind.lower() not in KINDS):
+        raise ValueError(f"{text!r}: expected workspace/NAME")
+    return WORKSPACE.ref(namespace, name)
+
+
+async def _explain_at(kubeconfig: Path, ref: ObjectRef, settings: PlanSettings) -> Explanation:
+    from kaito.cli.local import parts
+
+    client = await parts().open_client(kubeconfig)
+    try:
+        return await explain_workspace(client, ref, wall_clock(), settings)
+    finally:
+        await client.aclose()
+
+
+async def explain_workspace(client: KubeClient, ref: ObjectRef, now: datetime, settings: PlanSettings) -> Explanation:
+    """Lists what concerns the Workspace and asks the gates. Raises `NotFound` where there is no such Workspace."""
+    try:
+        body = await client.read(WORKSPACE, ref)
+    except NotFound as error:
+        raise NotFound(f"there is no Workspace {ref.name} in namespace {ref.namespace}") from error
+    inference = body.get("inference")
+    config = str(inference.get("config") or "") if isinstance(inference, dict) else ""
+    view = await list_world(client, ref.namespace, config)
+    return explain_listed(view, ref, body, now, settings)
+
+
+def explain_listed(view: ListedView, ref: ObjectRef, body: Json, now: datetime, settings: PlanSettings) -> Explanation:
+    """The chain that the operator's own planner gives for this world."""
+    view.roots_by_ref[ref] = decode_root(ref, body)
+    verdicts = judge_workspace(view, ref, now, settings)
+    state = "being deleted" if body["metadata"].get("deletionTimestamp") else _state(body)
+    return explain(ref, state, verdicts)
+
+
+def decode_root(ref: ObjectRef, body: Json) -> Workspace | InvalidObject:
+    """The Workspace, or what does not fit its model."""
+    try:
+        return Workspace.model_validate(body)
+    except ValidationError as error:
+        meta = body["metadata"]
+        wrong = tuple(f"{'.'.join(str(part) for part in item['loc'])}: {item['msg']}" for item in error.errors())
+        return InvalidObject(ref, meta["uid"], meta["resourceVersion"], meta.get("generation", 0), wrong, body)
+
+
+def _state(body: Json) -> str:
+    status: Any = body.get("status")
+    return str((status or {}).get("state") or "not reconciled yet")
+
+
+def as_json(told: Explanation) -> Json:
+    """The explanation for machines: the causes as in `status.blockers[]`, with what failed marked."""
+    return {
+        "object": str(told.root),
+        "state": told.state,
+        "causes": [_cause(cause) for cause in told.causes],
+        "symptoms": [_cause(cause) for cause in told.symptoms],
+        "passed": [
+            {"stage": stage.gate, "message": stage.message, "at": rfc3339(stage.since) if stage.since else None}
+            for stage in told.passed
+        ],
+    }
+
+
+def _cause(cause: Cause) -> Json:
+    return {
+        "gate": cause.gate,
+        "failed": isinstance(cause, Failed),
+        "reason": cause.reason,
+        "message": cause.message,
+        "culprit": str(cause.culprit),
+        "since": rfc3339(cause.since) if cause.since else None,
+        "nextStep": cause.next_step,
+    }

@@ -1,0 +1,153 @@
+"""`kaito explain` against a server that only lists: the same chain as the operator's, without an operator."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from typing import Any
+
+import msgspec
+import pytest
+
+from kaito.api.core import NODE, POD, SERVICE
+from kaito.api.meta import Json, ObjectRef, ResourceKind
+from kaito.api.nodeclaim import NODE_CLAIM
+from kaito.api.workloads import STATEFUL_SET
+from kaito.cli.explain import add_arguments, as_json, explain_workspace, parse_object, run
+from kaito.kube.client import ALL, Discovery, Scope
+from kaito.kube.errors import Forbidden, NotFound
+from kaito.plan.explain import render
+from kaito.settings import PlanSettings
+from tests.builders import condition, moment, node, node_claim, pod, ref_of, workspace
+
+REF = ObjectRef("Workspace", "default", "phi")
+QUOTA = [condition("Launched", "False", "QuotaExceeded", "no NCads quota", since=2)]
+
+
+class ListingClient:
+    """What explain needs of a KubeClient: discovery, reads and paged lists (two objects a page)."""
+
+    def __init__(self, *bodies: Json, absent: tuple[ResourceKind, ...] = (), forbidden: tuple[ResourceKind, ...] = ()):
+        self.bodies = {ref_of(body): body for body in bodies}
+        self.kinds = [kind for kind in (NODE_CLAIM, NODE, POD, SERVICE, STATEFUL_SET) if kind not in absent]
+        self.forbidden = forbidden
+
+    async def discover(self) -> Discovery:
+        return Discovery(1, 30, frozenset((kind.group, kind.version, kind.plural) for kind in self.kinds))
+
+    async def read(self, kind: ResourceKind, ref: ObjectRef) -> Json:
+        if ref not in self.bodies:
+            raise NotFound("no")
+        return self.bodies[ref]
+
+    async def list_page(
+        self, kind: ResourceKind, scope: Scope = ALL, *, limit: int = 500, continue_: str = ""
+    ) -> bytes:
+        if kind in self.forbidden:
+            raise Forbidden("no")
+        found = [body for ref, body in sorted(self.bodies.items()) if ref.kind == kind.kind]
+        found = [body for body in found if scope.namespace in ("", body["metadata"].get("namespace"))]
+        start = int(continue_ or 0)
+        more = {"continue": str(start + 2)} if len(found) > start + 2 else {}
+        return msgspec.json.encode({"metadata": more, "items": found[start : start + 2]})
+
+
+async def told(client: Any, now_s: float = 62) -> str:
+    return render(await explain_workspace(client, REF, moment(now_s), PlanSettings()), moment(now_s))
+
+
+async def test_the_chain_is_printed_without_an_operator() -> None:
+    client = ListingClient(
+        workspace(target=1, status={"state": "Pending"}), node_claim("ws1", conditions=QUOTA), node("other")
+    )
+    assert (await told(client)).splitlines()[:6] == [
+        "workspace/default/phi is Pending",
+        "  because ClaimLaunched failed (QuotaExceeded) since 1m",
+        "      no NCads quota",
+        "      object: nodeclaim/ws1",
+        "      next:   ask the cloud provider for more quota of this VM family, or choose another instanceType",
+        "  so these wait: NodeRegistered, ClaimInitialized, NodeReady, TaintsCleared, InstanceTypeMatched, "
+        "GPUAllocatable, WorkloadCreated, PodScheduled, ContainersStarted, ServerReady",
+    ]
+
+
+async def test_a_workspace_that_nobody_took_up_says_so_first() -> None:
+    lines = (await told(ListingClient(workspace(finalizer=False)))).splitlines()
+    assert lines[:4] == [
+        "workspace/default/phi is not reconciled yet",
+        "  because Reconciled waiting (NotReconciled) since 0s",
+        "      no operator has taken up this Workspace: it does not carry our finalizer",
+        "      object: workspace/default/phi",
+    ]
+    assert "1 node" in lines[-1]
+
+
+async def test_a_deletion_names_the_claim_and_its_finalizer() -> None:
+    claim = node_claim("ws1", deletionTimestamp="2026-01-31T12:00:10Z", finalizers=["karpenter.sh/termination"])
+    lines = (await told(ListingClient(workspace(deletionTimestamp="2026-01-31T12:00:05Z"), claim))).splitlines()
+    assert lines[:3] == [
+        "workspace/default/phi is being deleted",
+        "  because Released waiting (NodeClaimTerminating) since 52s",
+        "      NodeClaim ws1 has to go first; it is held by karpenter.sh/termination",
+    ]
+
+
+async def test_an_object_that_does_not_fit_names_the_field() -> None:
+    assert "labelSelector" in await told(ListingClient(workspace(resource={"labelSelector": 5})))
+
+
+async def test_a_forbidden_kind_and_an_absent_one_are_named() -> None:
+    assert "Pod: not listed yet" in await told(ListingClient(workspace(target=1), forbidden=(POD,)))
+    assert "NodeClaimKindAbsent" in await told(ListingClient(workspace(target=1), absent=(NODE_CLAIM,)))
+
+
+async def test_all_pages_of_a_list_are_read() -> None:
+    pods = [pod(f"phi-{index}", node="n1", ready=True) for index in range(3)]
+    others = [pod(f"x-{index}", owner="x") for index in range(3)]
+    chain = await explain_workspace(
+        ListingClient(workspace(target=3), *others, *pods),  # type: ignore[arg-type]
+        REF,
+        moment(0),
+        PlanSettings(),
+    )
+    server = next(item for item in as_json(chain)["passed"] if item["stage"] == "ServerReady")
+    assert server == {"stage": "ServerReady", "message": "3 of 3 pods ready", "at": "2026-01-31T12:00:00Z"}
+
+
+async def test_a_missing_workspace_is_named() -> None:
+    with pytest.raises(NotFound, match="no Workspace phi in namespace default"):
+        await told(ListingClient())
+
+
+@pytest.mark.parametrize("text", ["workspace/phi", "wk/phi", "Workspace/phi", "phi"])
+def test_the_object_is_understood(text: str) -> None:
+    assert parse_object(text, "default") == REF
+
+
+@pytest.mark.parametrize("text", ["pod/phi", "workspace/", ""])
+def test_another_kind_is_refused_with_what_is_expected(text: str) -> None:
+    with pytest.raises(ValueError, match="expected workspace/NAME"):
+        parse_object(text, "default")
+
+
+def test_a_bad_command_line_is_an_exit_status_and_a_message(capsys: pytest.CaptureFixture[str]) -> None:
+    parser = argparse.ArgumentParser()
+    add_arguments(parser)
+    assert run(parser.parse_args(["pod/phi"])) == 2
+    assert "expected workspace/NAME" in capsys.readouterr().err
+
+
+async def test_machines_get_the_same_as_json() -> None:
+    client = ListingClient(workspace(target=1), node_claim("ws1", conditions=QUOTA))
+    chain: Any = as_json(await explain_workspace(client, REF, moment(62), PlanSettings()))  # type: ignore[arg-type]
+    assert json.loads(json.dumps(chain))["causes"] == [
+        {
+            "gate": "ClaimLaunched",
+            "failed": True,
+            "reason": "QuotaExceeded",
+            "message": "no NCads quota",
+            "culprit": "nodeclaim/ws1",
+            "since": "2026-01-31T12:00:02Z",
+            "nextStep": "ask the cloud provider for more quota of this VM family, or choose another instanceType",
+        }
+    ]
