@@ -24,11 +24,11 @@ from kaito.local.kubeconfig import write_kubeconfig
 from kaito.local.kubelet.images import Images
 from kaito.local.kubelet.instant import InstantKubelet
 from kaito.local.kubelet.kubelet import KubeletSettings, RealKubelet
-from kaito.local.kubelet.model_environment import Architecture, model_environment
+from kaito.local.kubelet.model_environment import model_environment
 from kaito.local.kubelet.service_proxy import ServiceProxy
 from kaito.local.persist import Change, State, StateLog
 from kaito.local.robots.controller import Robot
-from kaito.local.robots.run import run_robots
+from kaito.local.robots.run import RobotFactory, run_robots
 from kaito.local.robots.settings import RobotSettings
 from kaito.local.robots.world import World
 
@@ -61,6 +61,10 @@ class Parts(Protocol):
 
     async def run_operator(self, kubeconfig: Path, *, task_status: anyio.abc.TaskStatus[None]) -> None:
         """The operator, as if it ran elsewhere: it knows the kubeconfig alone."""
+        ...
+
+    async def open_client(self, kubeconfig: Path) -> KubeClient:
+        """A client of any API server."""
         ...
 
     def architecture_of(self, model: str) -> str:
@@ -129,23 +133,24 @@ def _operator(settings: ClusterSettings, parts: Parts) -> Start | None:
 def _robots(
     settings: ClusterSettings, parts: Parts, client: KubeClient, runtime: Runtime, now: Clock, rng: Random
 ) -> Start:
-    kubelet = _kubelet(settings, parts.architecture_of, runtime)
+    kubelet = kubelet_of(settings, parts, runtime)
     beside = (lambda world, robots: ServiceProxy(world, robots, runtime.resolve),) if settings.pods == "real" else ()
     return partial(
         run_robots, client, settings.robots, now=now, rng=rng, only=settings.only, kubelet=kubelet, beside=beside
     )
 
 
-def _kubelet(
-    settings: ClusterSettings, architecture_of: Architecture, runtime: Runtime
-) -> Callable[[World, RobotSettings], Robot]:
+def kubelet_of(settings: ClusterSettings, parts: Parts, runtime: Runtime | None = None) -> RobotFactory:
+    """The kubelet that the settings ask for; `runtime` is told of one that runs processes."""
     if settings.pods == "instant":
         return InstantKubelet
 
     def make(world: World, robots: RobotSettings) -> Robot:
-        environment = partial(model_environment, weights=settings.weights, architecture_of=architecture_of)
+        environment = partial(model_environment, weights=settings.weights, architecture_of=parts.architecture_of)
         chosen = KubeletSettings(settings.directory, Images(settings.known_images), environment)
-        runtime.kubelet = RealKubelet(world, robots, chosen)
-        return runtime.kubelet
+        found = RealKubelet(world, robots, chosen)
+        if runtime is not None:
+            runtime.kubelet = found
+        return found
 
     return make

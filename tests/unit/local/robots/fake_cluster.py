@@ -95,7 +95,7 @@ class FakeCluster:
             "uid": f"uid-{self.version}",
             "creationTimestamp": rfc3339(self.now()),
             "generation": 1,
-        }
+        } | ({"namespace": namespace} if kind.namespaced else {})
         obj["metadata"].setdefault("labels", {})
         obj.setdefault("status", {})
         self.store(kind)[ref] = obj

@@ -1,0 +1,33 @@
+"""run_until_signal: an asynchronous program that a signal ends in good order."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Awaitable, Callable
+
+import anyio
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+def run_until_signal(program: Callable[[], Awaitable[int]]) -> tuple[int, bool]:
+    """Runs the program on asyncio. Returns its exit status and whether a signal ended it."""
+    return anyio.run(_run, program, backend="asyncio")
+
+
+async def _run(program: Callable[[], Awaitable[int]]) -> tuple[int, bool]:
+    status, was_told = 0, False
+    with anyio.open_signal_receiver(*SIGNALS) as signals:
+        async with anyio.create_task_group() as tasks:
+
+            async def listen() -> None:
+                nonlocal was_told
+                async for _ in signals:  # one that comes during the clean-up does not hurry it: it is bounded
+                    was_told = True
+                    work.cancel()
+
+            with anyio.CancelScope() as work:
+                tasks.start_soon(listen)
+                status = await program()
+            tasks.cancel_scope.cancel()
+    return status, was_told

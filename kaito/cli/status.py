@@ -1,0 +1,104 @@
+"""`kaito status`: the Workspaces, and what each waits for."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from datetime import datetime
+from functools import partial
+from pathlib import Path
+
+import anyio
+import msgspec
+
+from kaito.api.meta import Json, ResourceKind
+from kaito.cli.tables import columns
+from kaito.clock import parse_rfc3339, wall_clock
+from kaito.kube.client import Scope
+from kaito.kube.errors import ApiError
+from kaito.plan.explain import age
+
+WORKSPACE = ResourceKind("kaito.sh", "v1beta1", "Workspace", "workspaces", True)
+HEADER = ("NAMESPACE", "NAME", "STATE", "NODES", "AGE", "WAITS FOR", "SINCE", "NEXT STEP")
+WORDS_MAX = 100
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--kubeconfig", metavar="F", help="default: $KUBECONFIG, .kaito/kubeconfig, ~/.kube/config")
+    parser.add_argument("-n", "--namespace", default="", metavar="NS", help="one namespace (default: all)")
+
+
+def run(args: argparse.Namespace) -> int:
+    try:
+        kubeconfig = find_kubeconfig(args.kubeconfig)
+        workspaces = anyio.run(partial(_list, kubeconfig, args.namespace), backend="asyncio")
+    except (ValueError, ApiError) as error:
+        print(f"kaito status: {error}", file=sys.stderr)
+        return 2 if isinstance(error, ValueError) else 1
+    print("\n".join(status_table(workspaces, wall_clock())))
+    return 0
+
+
+def find_kubeconfig(flag: str | None) -> Path:
+    """The kubeconfig that is meant. Raises ValueError that says where it was looked for."""
+    if flag:
+        if not Path(flag).is_file():
+            raise ValueError(f"--kubeconfig {flag!r}: no such file")
+        return Path(flag)
+    first = os.environ.get("KUBECONFIG", "").partition(os.pathsep)[0]
+    places = [Path(first)] if first else []
+    places += [Path(".kaito") / "kubeconfig", Path.home() / ".kube" / "config"]
+    for place in places:
+        if place.is_file():
+            return place
+    looked = ", ".join(str(place) for place in places)
+    raise ValueError(f"no kubeconfig in {looked}: start a cluster with `kaito local up`, or name one with --kubeconfig")
+
+
+async def _list(kubeconfig: Path, namespace: str) -> list[Json]:
+    from kaito.cli.local import parts
+
+    client = await parts().open_client(kubeconfig)
+    found: list[Json] = []
+    try:
+        token = ""
+        while True:
+            page = msgspec.json.decode(await client.list_page(WORKSPACE, Scope(namespace), continue_=token))
+            found += page.get("items") or []
+            token = page["metadata"].get("continue") or ""
+            if not token:
+                return found
+    finally:
+        await client.aclose()
+
+
+def status_table(workspaces: Sequence[Json], now: datetime) -> list[str]:
+    """The lines of the table, in (namespace, name) order."""
+    if not workspaces:
+        return ["no Workspaces"]
+    ordered = sorted(workspaces, key=lambda one: (one["metadata"].get("namespace", ""), one["metadata"]["name"]))
+    return columns(HEADER, [_row(one, now) for one in ordered])
+
+
+def _row(workspace: Json, now: datetime) -> list[str]:
+    meta, status = workspace["metadata"], workspace.get("status") or {}
+    blocker: Json = next(iter(status.get("blockers") or []), {})
+    waits = f"{blocker['reason']}: {blocker['message']}" if blocker else ""
+    ready, target = len(status.get("workerNodes") or []), status.get("targetNodeCount")
+    return [
+        meta.get("namespace", ""),
+        meta["name"],
+        status.get("state") or "Pending",
+        f"{ready}/{target}" if target else "",
+        age(parse_rfc3339(meta["creationTimestamp"]), now),
+        _short(waits or ("" if status else "the operator has not looked at it: does it run?")),
+        age(parse_rfc3339(blocker["since"]), now) if blocker else "",
+        _short(blocker.get("nextStep") or ""),
+    ]
+
+
+def _short(words: str) -> str:
+    words = " ".join(words.split())
+    return words if len(words) <= WORDS_MAX else words[: WORDS_MAX - 1] + "…"

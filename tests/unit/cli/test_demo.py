@@ -1,0 +1,191 @@
+"""The whole demo, with an operator that plays its part from a script."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import anyio
+import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestServer
+
+from kaito.api.core import SERVICE
+from kaito.api.meta import Json
+from kaito.cli import demo
+from kaito.clock import rfc3339
+from kaito.local.cluster import Served
+from kaito.local.kubelet.service_proxy import ADDRESS_ANNOTATION
+from tests.unit.local.robots.fake_cluster import FakeCluster
+
+TABLE = {
+    "kind": "Table",
+    "columnDefinitions": [{"name": "Name"}, {"name": "State"}],
+    "rows": [{"cells": ["workspace-phi-3-5-mini", "Ready"]}],
+}
+MODELS = {"data": [{"id": "phi-3.5-mini-instruct", "kaito": {"weights": "random"}}]}
+
+
+def scripted(outcome: str) -> type:
+    """Parts whose operator brings the Workspace to an outcome: ready, failed, or mute (the server answers nonsense)."""
+
+    class Parts:
+        def __init__(self) -> None:
+            self.cluster = FakeCluster(lambda: datetime.now(UTC))
+            self.address = ""
+
+        def open_core(self, *_: Any) -> FakeCluster:
+            return self.cluster
+
+        @asynccontextmanager
+        async def serve(self, *_: Any) -> AsyncIterator[Served]:
+            async with TestServer(_app(outcome)) as server:
+                self.address = f"{server.host}:{server.port}"
+                yield Served(f"http://{self.address}", "t0ken", "")
+
+        async def run_operator(self, kubeconfig: Path, *, task_status: Any) -> None:
+            task_status.started()
+            name = "workspace-phi-3-5-mini"
+            while not self.cluster.store(demo.WORKSPACE):
+                await self.cluster.wake.wait()
+            await self._write(name, ["NodesPlanned"], "workspacePending", [_blocker("ClaimLaunched")])
+            if outcome == "failed":
+                await self._write(name, ["NodesPlanned"], "workspaceFailed", [_blocker("ClaimLaunched")])
+            else:
+                service = {
+                    "metadata": {
+                        "name": name,
+                        "namespace": "default",
+                        "annotations": {ADDRESS_ANNOTATION: self.address},
+                    },
+                    "spec": {"clusterIP": "None"},
+                }
+                await self.cluster.create(SERVICE, "default", service)
+                await self._write(name, ["NodesPlanned", "ClaimLaunched", "ServerReady"], "workspaceSucceeded", [])
+            await anyio.sleep_forever()
+
+        async def _write(self, name: str, passed: list[str], reason: str, blockers: list[Json]) -> None:
+            now = rfc3339(datetime.now(UTC))
+            is_ready = "True" if reason == "workspaceSucceeded" else "False"
+            status = {
+                "state": "Ready" if reason == "workspaceSucceeded" else "Pending",
+                "timeline": [{"stage": stage, "at": now} for stage in passed],
+                "blockers": blockers,
+                "conditions": [{"type": "WorkspaceSucceeded", "status": is_ready, "reason": reason}],
+            }
+            await self.cluster.edit(demo.WORKSPACE, name, {"status": status})
+
+        async def open_client(self, kubeconfig: Path) -> FakeCluster:
+            return self.cluster
+
+        def architecture_of(self, model: str) -> str:
+            return ""
+
+    return Parts
+
+
+def _blocker(gate: str) -> Json:
+    return {
+        "gate": gate,
+        "reason": "LaunchFailed",
+        "message": "quota is used up",
+        "culprit": "nodeclaim/ws1",
+        "since": rfc3339(datetime.now(UTC)),
+        "nextStep": "ask for more",
+    }
+
+
+def _app(outcome: str) -> web.Application:
+    async def table(request: web.Request) -> web.Response:
+        assert request.headers["Authorization"] == "Bearer t0ken" and "as=Table" in request.headers["Accept"]
+        return web.json_response(TABLE)
+
+    async def models(request: web.Request) -> web.Response:
+        return web.json_response(MODELS if outcome == "ready" else {"data": []})
+
+    async def chat(request: web.Request) -> web.Response:
+        if (await request.json()).get("stream"):
+            events = [{"choices": [{"delta": {"content": word}}]} for word in ("It ", "watches.")]
+            text = "".join(f"data: {json.dumps(event)}\n\n" for event in events) + "data: [DONE]\n\n"
+            return web.Response(text=text, content_type="text/event-stream")
+        return web.json_response(
+            {"choices": [{"message": {"content": "It reconciles."}}], "usage": {"total_tokens": 9}}
+        )
+
+    app = web.Application()
+    app.router.add_get("/apis/kaito.sh/v1beta1/namespaces/default/workspaces/{name}", table)
+    app.router.add_get("/v1/models", models)
+    app.router.add_post("/v1/chat/completions", chat)
+    return app
+
+
+def run_demo(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, outcome: str, *words: str) -> int:
+    example = Path(demo.EXAMPLE).resolve()
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(demo, "parts", scripted(outcome))
+    monkeypatch.setattr(demo, "FAILED_GRACE_S", 0.05)
+    parser = argparse.ArgumentParser()
+    demo.add_arguments(parser)
+    return demo.run(parser.parse_args(["--once", "--pods", "instant", "--file", str(example), *words]))
+
+
+def test_the_demo_shows_the_way_the_table_the_models_and_the_answers(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    assert run_demo(monkeypatch, tmp_path, "ready") == 0
+    shown = capsys.readouterr().out
+    for words in (
+        "nodes planned",
+        "machine launched",
+        "model loaded, server answers",
+        "NAME                     STATE",
+        '"id": "phi-3.5-mini-instruct"',
+        "RANDOM",
+        "phi-3.5-mini-instruct: It reconciles.",
+        "phi-3.5-mini-instruct: It watches.",
+    ):
+        assert words in shown
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_failure_ends_the_demo_with_its_causal_chain(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    assert run_demo(monkeypatch, tmp_path, "failed") == 1
+    shown = capsys.readouterr().out
+    assert "because ClaimLaunched (LaunchFailed)" in shown and "next:   ask for more" in shown
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_server_that_answers_nonsense_fails_the_demo(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    assert run_demo(monkeypatch, tmp_path, "mute") == 1
+    assert "lists no model" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("text", ["", "a: [", "kind: Workspace", "[]", "kind: Pod\nmetadata: {name: x}"])
+def test_a_file_that_is_no_workspace_is_refused_by_name(tmp_path: Path, text: str):
+    path = tmp_path / "x.yaml"
+    path.write_text(text)
+    with pytest.raises(ValueError, match=r"x\.yaml"):
+        demo.load_objects(path)
+
+
+def test_the_quick_start_is_the_well_known_one():
+    (found,) = demo.load_objects(Path(demo.EXAMPLE))
+    assert found == {
+        "apiVersion": "kaito.sh/v1beta1",
+        "kind": "Workspace",
+        "metadata": {"name": "workspace-phi-3-5-mini"},
+        "resource": {
+            "instanceType": "Standard_NC24ads_A100_v4",
+            "labelSelector": {"matchLabels": {"apps": "phi-3-5"}},
+        },
+        "inference": {"preset": {"name": "phi-3.5-mini-instruct"}},
+    }
