@@ -173,9 +173,9 @@ class InstantKubelet:
     def _crash_loop(
         self, pod: Json, container: Json, start_time: str, elapsed_s: float, began_s: float, ended: Json
     ) -> tuple[ContainerRecord, float | None]:
-        """Runs CRASH_AFTER_S, ends, waits out a back-off that doubles, and so on; or only once, by restartPolicy."""
+        """Runs CRASH_AFTER_S, ends, restarts, at once and then after back-offs that double; or only once."""
         name, image = container["name"], container.get("image") or ""
-        backoff_s, restarts, last = self._settings.crash_backoff_s, 0, Json()
+        backoff_s, restarts, last = 0.0, 0, Json()
         while True:
             crashed_s = began_s + CRASH_AFTER_S
             running = {"running": {"startedAt": _moment(start_time, began_s)}}
@@ -191,7 +191,7 @@ class InstantKubelet:
                 state = {"waiting": {"reason": "CrashLoopBackOff", "message": words}}
                 return ContainerRecord(name, image, state, last, restarts=restarts), began_s - elapsed_s
             restarts += 1
-            backoff_s = min(backoff_s * 2, self._settings.crash_backoff_max_s)
+            backoff_s = min(backoff_s * 2, self._settings.crash_backoff_max_s) or self._settings.crash_backoff_s
 
 
 def _containers(pod: Json) -> list[Json]:
