@@ -1,0 +1,135 @@
+"""The CustomResourceDefinitions, generated from the models: structural schemas, printer columns, subresources."""
+
+from __future__ import annotations
+
+from copy import deepcopy
+from typing import Any
+
+from pydantic import BaseModel
+
+from kaito.api.meta import Json
+from kaito.api.workspace import WORKSPACE, Workspace, WorkspaceStatus
+
+# What pydantic says and a structural schema must not, or need not, repeat.
+DROPPED = ("title", "additionalProperties_", "$defs")
+CONDITION_COLUMNS = ("ResourceReady", "InferenceReady", "JobStarted", "WorkspaceSucceeded")
+V1ALPHA1_INSTANCE_TYPE = "Standard_NC24ads_A100_v4"
+
+
+def structural_schema(model: type[BaseModel]) -> Json:
+    """The model's JSON schema as Kubernetes takes it: references inlined, `null` alternatives dropped."""
+    schema = model.model_json_schema(by_alias=True)
+    cleaned: Json = _clean(schema, schema.get("$defs", {}))
+    return cleaned
+
+
+def _clean(node: Any, definitions: Json) -> Any:
+    if isinstance(node, list):
+        return [_clean(item, definitions) for item in node]
+    if not isinstance(node, dict):
+        return node
+    if "$ref" in node:
+        target = definitions[node["$ref"].rsplit("/", 1)[-1]]
+        return _clean(target | {key: value for key, value in node.items() if key != "$ref"}, definitions)
+    if "anyOf" in node:
+        (kept,) = [item for item in node["anyOf"] if item.get("type") != "null"]
+        return _clean(kept | {key: value for key, value in node.items() if key != "anyOf"}, definitions)
+    result = {}
+    for key, value in node.items():
+        if key == "properties":
+            result[key] = {name: _clean(child, definitions) for name, child in value.items()}
+        elif key not in DROPPED and not _is_empty_default(key, value):
+            result[key] = _clean(value, definitions)
+    if node.get("x-kubernetes-preserve-unknown-fields"):
+        result.pop("additionalProperties", None)  # a structural schema has one or the other
+    return result
+
+
+def _is_empty_default(key: str, value: Any) -> bool:
+    """Defaults that say nothing would be written into every object."""
+    return key == "default" and (value is None or value in ("", [], {}, ()) or value == 0)
+
+
+def _version(name: str, schema: Json, columns: list[Json], *, is_storage: bool) -> Json:
+    return {
+        "name": name,
+        "served": True,
+        "storage": is_storage,
+        "schema": {"openAPIV3Schema": schema},
+        "subresources": {"status": {}},
+        "additionalPrinterColumns": columns,
+    }
+
+
+def _column(name: str, path: str, type_: str = "string") -> Json:
+    return {"name": name, "type": type_, "jsonPath": path}
+
+
+def _condition_column(type_: str) -> Json:
+    return _column(type_, f'.status.conditions[?(@.type=="{type_}")].status')
+
+
+def workspace_schema() -> Json:
+    """openAPIV3Schema of Workspace v1beta1."""
+    schema = structural_schema(Workspace)
+    properties = schema["properties"]
+    status = structural_schema(WorkspaceStatus)
+    status["description"] = "Written by the operator alone."
+    return {
+        "type": "object",
+        "description": "A model to serve or to fine-tune, and the machines for it.",
+        "properties": {
+            "apiVersion": {"type": "string"},
+            "kind": {"type": "string"},
+            "metadata": {"type": "object"},
+            **{name: properties[name] for name in ("resource", "inference", "tuning")},
+            "status": status,
+        },
+    }
+
+
+def workspace_schema_v1alpha1() -> Json:
+    """openAPIV3Schema of Workspace v1alpha1: as v1beta1, without what came later."""
+    schema = deepcopy(workspace_schema())
+    resource = schema["properties"]["resource"]["properties"]
+    resource["instanceType"]["default"] = V1ALPHA1_INSTANCE_TYPE
+    del resource["partition"]
+    for section in ("inference", "tuning"):
+        options = schema["properties"][section]["properties"]["preset"]["properties"]["presetOptions"]
+        del options["properties"]["modelAccessSecret"]
+    status = schema["properties"]["status"]["properties"]
+    schema["properties"]["status"]["properties"] = {name: status[name] for name in ("workerNodes", "conditions")}
+    return schema
+
+
+def workspace_crd() -> Json:
+    """CustomResourceDefinition of Workspace: v1beta1 stored, v1alpha1 served."""
+    conditions = [_condition_column(type_) for type_ in CONDITION_COLUMNS]
+    instance, age = _column("Instance", ".resource.instanceType"), _column("Age", ".metadata.creationTimestamp", "date")
+    later = [_column("TargetNodeCount", ".status.targetNodeCount", "integer"), _column("State", ".status.state")]
+    return {
+        "apiVersion": "apiextensions.k8s.io/v1",
+        "kind": "CustomResourceDefinition",
+        "metadata": {"name": f"{WORKSPACE.plural}.{WORKSPACE.group}"},
+        "spec": {
+            "group": WORKSPACE.group,
+            "scope": "Namespaced",
+            "names": {
+                "kind": WORKSPACE.kind,
+                "listKind": f"{WORKSPACE.kind}List",
+                "plural": WORKSPACE.plural,
+                "singular": "workspace",
+                "shortNames": ["wk", "wks"],
+                "categories": ["workspace"],
+            },
+            "versions": [
+                _version("v1alpha1", workspace_schema_v1alpha1(), [instance, *conditions, age], is_storage=False),
+                _version("v1beta1", workspace_schema(), [instance, *conditions, *later, age], is_storage=True),
+            ],
+        },
+    }
+
+
+def crds() -> dict[str, Json]:
+    """Every CustomResourceDefinition of ours by its file name in manifests/crds/."""
+    return {"kaito.sh_workspaces.yaml": workspace_crd()}

@@ -1,0 +1,69 @@
+"""Labels, annotations, finalizers and the deterministic names of children. Compatible with upstream's keys."""
+
+from __future__ import annotations
+
+import hashlib
+
+LABEL_WORKSPACE = "kaito.sh/workspace"
+LABEL_WORKSPACE_NAMESPACE = "kaito.sh/workspacenamespace"
+LABEL_RAGENGINE = "kaito.sh/ragengine"
+LABEL_RAGENGINE_NAMESPACE = "kaito.sh/ragenginenamespace"
+LABEL_NODE_POOL = "karpenter.sh/nodepool"
+LABEL_INSTANCE_TYPE = "node.kubernetes.io/instance-type"
+
+WORKSPACE_FINALIZER = "workspace.finalizer.kaito.sh"
+
+WORKSPACE_UID_ANNOTATION = "kaito.sh/workspace-uid"  # on NodeClaims: cluster-scoped, so they cannot be owned (law 2)
+DESIRED_HASH_ANNOTATION = "kaito.sh/desired-hash"  # on children: which desired body was applied last
+UPSTREAM_REVISION_ANNOTATION = "workspace.kaito.io/revision"
+NODE_IMAGE_FAMILY_ANNOTATION = "kaito.sh/node-image-family"
+PERFORMANCE_MODE_ANNOTATION = "kaito.sh/performance-mode"
+USE_LOCAL_WEIGHTS_ANNOTATION = "kaito.sh/use-local-weights"
+BYPASS_RESOURCE_CHECKS_ANNOTATION = "kaito.sh/bypass-resource-checks"
+ENABLE_LOAD_BALANCER_ANNOTATION = "kaito.sh/enablelb"
+RUNTIME_ANNOTATION = "kaito.sh/runtime"
+
+# Keys that only operators set: they are stripped from the labels by which a user selects nodes.
+RESERVED_LABELS = frozenset(
+    {
+        LABEL_WORKSPACE,
+        LABEL_WORKSPACE_NAMESPACE,
+        LABEL_RAGENGINE,
+        LABEL_RAGENGINE_NAMESPACE,
+        "karpenter.kaito.sh/workspace-name",
+        "karpenter.kaito.sh/workspace-namespace",
+        "karpenter.kaito.sh/inferenceset",
+        "karpenter.kaito.sh/inferenceset-namespace",
+    }
+)
+
+# A StatefulSet names its pods' revision label `<name>-<10 hex>`, which must fit 63 characters.
+WORKSPACE_NAME_LENGTH_MAX = 52
+LABEL_LENGTH_MAX = 63
+HASH_LENGTH = 10
+
+
+def is_reserved_label(key: str) -> bool:
+    return key in RESERVED_LABELS
+
+
+def headless_service_name(workspace: str) -> str:
+    return f"{workspace}-headless"
+
+
+def node_claim_name(namespace: str, workspace: str, index: int, *, replaces_uid: str = "", salt: int = 0) -> str:
+    """`ws` and 10 hex digits: fits every provider's `^[a-z][a-z0-9]{0,11}$`.
+
+    The same inputs give the same name, so a stale view cannot multiply nodes. `replaces_uid` is the uid of the claim
+    that this one replaces; `salt` counts foreign claims that were found to hold an earlier name.
+    """
+    parts = [namespace, workspace, str(index), replaces_uid] + ([str(salt)] if salt else [])
+    return "ws" + hashlib.sha256("\0".join(parts).encode()).hexdigest()[:HASH_LENGTH]
+
+
+def bounded_name(name: str, length_max: int = LABEL_LENGTH_MAX) -> str:
+    """The name, or its beginning and a hash of all of it where it is longer than `length_max`."""
+    if len(name) <= length_max:
+        return name
+    digest = hashlib.sha256(name.encode()).hexdigest()[:HASH_LENGTH]
+    return f"{name[: length_max - HASH_LENGTH - 1].rstrip('-.')}-{digest}"

@@ -1,0 +1,187 @@
+"""kaito.sh/v1beta1 Workspace: what a user writes and reads. There is no `spec`: the sections stand at top level.
+
+These pydantic models are the one source of the CustomResourceDefinition (`kaito.api.crds`): a field's description is
+what `kubectl explain` prints. Fields that upstream declares but ignores are kept, so that its users' YAML stays valid.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+import msgspec
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic.alias_generators import to_camel
+
+from kaito.api.meta import Json, ObjectMeta, ObjectRef, ResourceKind
+
+WORKSPACE = ResourceKind("kaito.sh", "v1beta1", "Workspace", "workspaces", True)
+
+# Schemaless: the API server keeps it as it is.
+Opaque = Annotated[dict[str, Any], Field(json_schema_extra={"x-kubernetes-preserve-unknown-fields": True})]
+
+
+class Wire(BaseModel):
+    """camelCase on the wire, frozen in memory; unknown fields are the API server's business (it prunes or refuses)."""
+
+    model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True, extra="ignore", frozen=True)
+
+
+class LabelSelectorRequirement(Wire):
+    key: str = Field(description="The label key that the selector applies to.")
+    operator: str = Field(description="In, NotIn, Exists or DoesNotExist.")
+    values: tuple[str, ...] = Field((), description="The values for In and NotIn; empty for the others.")
+
+
+class LabelSelector(Wire):
+    """Which nodes the Workspace may use. Only matchLabels choose nodes; an expression must be an In of one value."""
+
+    match_labels: dict[str, str] = Field({}, description="Labels that a node must carry.")
+    match_expressions: tuple[LabelSelectorRequirement, ...] = Field((), description="Single-valued In expressions.")
+
+
+class Partition(Wire):
+    mode: Literal["mig", "accelerator"] = Field(description="How a GPU is shared.")
+    profile: str = Field("", description="The MIG profile, for example 1g.10gb.")
+    count: int | None = Field(None, ge=1, description="How many accelerators of the node to use.")
+
+
+class ResourceSpec(Wire):
+    count: int = Field(1, description="Deprecated: the node count follows from the model's memory need.")
+    instance_type: str = Field("", description="The instance type of the nodes, for example Standard_NC24ads_A100_v4.")
+    label_selector: LabelSelector = Field(description="Which nodes belong to the Workspace. Required.")
+    preferred_nodes: tuple[str, ...] = Field((), description="Deprecated and ignored; use labelSelector.")
+    partition: Partition | None = Field(None, description="Use a part of each GPU or of the node's GPUs.")
+
+
+class PresetOptions(Wire):
+    image: str = Field("", description="Deprecated and ignored.")
+    image_pull_secrets: tuple[str, ...] = Field((), description="Deprecated and ignored.")
+    model_access_secret: str = Field("", description="Secret with the key HF_TOKEN, for gated models.")
+
+
+class PresetSpec(Wire):
+    name: str = Field(description="A model of the catalogue, one of its aliases, or org/model of the model hub.")
+    access_mode: Literal["public", "private"] = Field("public", description="Deprecated and ignored.")
+    preset_options: PresetOptions | None = Field(None, description="How the model is fetched.")
+
+
+class DataSource(Wire):
+    name: str = Field("", description="A name that is unique among the sources.")
+    urls: tuple[str, ...] = Field((), description="Where to download from.")
+    volume_source: Opaque | None = Field(None, description="A volume that holds the data (core/v1 VolumeSource).")
+    image: str = Field("", description="An image that holds the data under /data.")
+    image_pull_secrets: tuple[str, ...] = Field((), description="Secrets to pull the image with.")
+
+
+class DataDestination(Wire):
+    volume_source: Opaque | None = Field(None, description="A volume to write to (core/v1 VolumeSource).")
+    image: str = Field("", description="The image to push.")
+    image_push_secret: str = Field("", description="Secret to push the image with.")
+
+
+class AdapterSpec(Wire):
+    source: DataSource | None = Field(None, description="Where the adapter comes from.")
+    strength: str = Field("", description="How much of the adapter is applied, 0 to 1 (transformers runtime only).")
+
+
+class InferenceSpec(Wire):
+    preset: PresetSpec | None = Field(None, description="The model to serve. Immutable.")
+    template: Opaque | None = Field(None, description="A pod template instead of a preset (core/v1 PodTemplateSpec).")
+    config: str = Field("", description="ConfigMap with the key inference_config.yaml.")
+    adapters: tuple[AdapterSpec, ...] = Field((), description="LoRA adapters to serve beside the model.")
+
+
+class TuningSpec(Wire):
+    preset: PresetSpec | None = Field(None, description="The model to fine-tune. Immutable.")
+    method: str = Field("", description="lora or qlora. Immutable.")
+    config: str = Field("", description="ConfigMap with the key training_config.yaml.")
+    input: DataSource = Field(description="The training data. Required.")
+    output: DataDestination = Field(description="Where the adapter goes. Required.")
+
+
+class ConditionStatus(Wire):
+    """metav1.Condition."""
+
+    type: str = Field(description="What it is about.")
+    status: Literal["True", "False", "Unknown"] = Field(description="True, False or Unknown.")
+    reason: str = Field("", description="One word, for machines.")
+    message: str = Field("", description="What a person should know.")
+    last_transition_time: str = Field(
+        description="When `status` changed last.", json_schema_extra={"format": "date-time"}
+    )
+    observed_generation: int = Field(0, description="The generation of the object that this was judged on.")
+
+
+class Metric(Wire):
+    description: str = Field(description="What was measured.")
+    value: str = Field(description="A decimal number.")
+    unit: str = Field("", description="The unit of the value.")
+    config: dict[str, str] = Field({}, description="How it was measured.")
+
+
+class Performance(Wire):
+    metrics: dict[str, Metric] = Field({}, description="Measurements by name, for example peakTokensPerMinute.")
+
+
+class Blocker(Wire):
+    """One link of the causal chain that `kaito explain` prints; the deepest cause comes first."""
+
+    gate: str = Field(description="The readiness gate that is not open.")
+    reason: str = Field(description="One word, for machines.")
+    message: str = Field("", description="What is missing or wrong.")
+    culprit: str = Field("", description="The object that holds it up, as kind/name.")
+    since: str | None = Field(None, description="Since when.", json_schema_extra={"format": "date-time"})
+    next_step: str = Field("", description="What to do about it.")
+
+
+class Stage(Wire):
+    stage: str = Field(description="The readiness gate that opened.")
+    at: str = Field(description="When it opened.", json_schema_extra={"format": "date-time"})
+    message: str = Field("", description="How it came about.")
+
+
+class WorkspaceStatus(Wire):
+    worker_nodes: tuple[str, ...] = Field((), description="The nodes that serve the Workspace.")
+    state: str = Field("", description="Pending, Ready or NotReady; for tuning Pending, Running, Succeeded or Failed.")
+    conditions: tuple[ConditionStatus, ...] = Field(
+        (),
+        description="The latest judgements, one of each type.",
+        json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["type"]},
+    )
+    target_node_count: int = Field(
+        0, description="How many nodes the model needs.", json_schema_extra={"format": "int32"}
+    )
+    performance: Performance | None = Field(None, description="What the server measured of itself after loading.")
+    blockers: tuple[Blocker, ...] = Field((), description="What the Workspace waits for, deepest cause first.")
+    timeline: tuple[Stage, ...] = Field((), description="The stages that have been passed, in order.")
+
+
+class Workspace(Wire):
+    model_config = ConfigDict(arbitrary_types_allowed=True)
+
+    metadata: ObjectMeta
+    resource: ResourceSpec = Field(description="The machines.")
+    inference: InferenceSpec | None = Field(None, description="Serve a model. Exactly one of inference and tuning.")
+    tuning: TuningSpec | None = Field(None, description="Fine-tune a model. Exactly one of inference and tuning.")
+    status: dict[str, Any] = Field({}, description="Written by the operator alone: a WorkspaceStatus, as it was read.")
+
+    @property
+    def ref(self) -> ObjectRef:
+        return WORKSPACE.ref(self.metadata.namespace, self.metadata.name)
+
+
+def parse_workspace(raw: Json) -> Workspace | tuple[str, ...]:
+    """The Workspace, or what is wrong with it: one line per field with the value seen and what was expected."""
+    try:
+        return Workspace.model_validate(raw | {"metadata": msgspec.convert(raw.get("metadata") or {}, ObjectMeta)})
+    except msgspec.ValidationError as error:
+        return (f"metadata: {error}",)
+    except ValidationError as error:
+        return tuple(
+            f"{'.'.join(to_camel(str(part)) for part in item['loc'])}: {_seen(item['input'])}{item['msg']}"
+            for item in error.errors(include_url=False)
+        )
+
+
+def _seen(value: object) -> str:
+    return "" if isinstance(value, dict | list) else f"{value!r}: "
