@@ -14,6 +14,7 @@ import yaml
 
 from kaito.api.core import SERVICE
 from kaito.api.meta import Json, ObjectRef, ResourceKind
+from kaito.api.workspace import WORKSPACE
 from kaito.cli.cluster_arguments import add_cluster_arguments, cluster_settings, faults_help
 from kaito.cli.demo_answers import show_answers
 from kaito.cli.demo_screen import Screen, screen_for
@@ -31,7 +32,6 @@ from kaito.local.presence import AlreadyRunning, live_in
 from kaito.local.robots.watching import follow
 from kaito.state.events import Apply, Delete, InitApply, WatchEvent
 
-WORKSPACE = ResourceKind("kaito.sh", "v1beta1", "Workspace", "workspaces", True)
 EXAMPLE = "examples/quickstart/workspace-phi-3.5-mini.yaml"
 DEADLINE_S = 170.0  # the promise is three minutes for everything
 FAILED_GRACE_S = 20.0  # a failure that nobody mends in so long is one

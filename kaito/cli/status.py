@@ -13,14 +13,14 @@ from pathlib import Path
 import anyio
 import msgspec
 
-from kaito.api.meta import Json, ResourceKind
+from kaito.api.meta import Json
+from kaito.api.workspace import WORKSPACE
 from kaito.cli.tables import columns
 from kaito.clock import parse_rfc3339, wall_clock
 from kaito.kube.client import Scope
 from kaito.kube.errors import ApiError
 from kaito.plan.explain import age
 
-WORKSPACE = ResourceKind("kaito.sh", "v1beta1", "Workspace", "workspaces", True)
 HEADER = ("NAMESPACE", "NAME", "STATE", "NODES", "AGE", "WAITS FOR", "SINCE", "NEXT STEP")
 WORDS_MAX = 100
 

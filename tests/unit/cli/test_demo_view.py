@@ -7,6 +7,7 @@ from typing import Any
 from kaito.api.meta import Json
 from kaito.cli.demo_view import WORDS, Journal, chain, has_failed, is_ready, stages_of
 from kaito.cli.tables import columns, server_table
+from kaito.plan.gates import GATES
 from tests.builders import at, moment
 
 
@@ -36,8 +37,6 @@ def blocker(gate: str, since: float = 0, **more: Any) -> Json:
 
 
 def test_every_gate_has_words():
-    from kaito.plan.gates import GATES
-
     assert list(WORDS) == [gate.name for gate in GATES]
 
 

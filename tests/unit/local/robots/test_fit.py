@@ -5,12 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from kaito.api.meta import Json
 from kaito.local.robots.fit import misfits, unschedulable_words
-from kaito.local.robots.resources import free_on, requests_of, thousandths
+from kaito.local.robots.resources import free_on, requests_of
 
 
 def node(labels: Json | None = None, taints: list[Json] | None = None, gpus: int = 1, **spec: Any) -> Json:
@@ -106,20 +104,3 @@ def test_an_init_container_counts_where_it_asks_for_more_than_all_others():
 def test_reasons_are_counted():
     words = unschedulable_words(3, ["b", "a", "b"], minor=20)
     assert words == "0/3 nodes are available: 1 a, 2 b."
-
-
-@pytest.mark.parametrize(
-    ("text", "expected"),
-    [("1", 1000), ("500m", 500), ("1Gi", 1000 * 2**30), ("1.5", 1500), ("1e3", 1_000_000), ("2k", 2_000_000)],
-)
-def test_quantities_in_thousandths(text: str, expected: int):
-    assert thousandths(text) == expected
-
-
-@given(st.text(max_size=8))
-def test_what_is_not_a_quantity_is_a_value_error(text: str):
-    try:
-        thousandths(text)
-    except ValueError:
-        return
-    assert any(character.isdigit() for character in text)
