@@ -6,6 +6,7 @@ import re
 from dataclasses import dataclass
 
 from kaito.api.meta import Json
+from kaito.plan.catalog import find_sku_anywhere
 
 CPU_PER_GPU = 24
 MEMORY_GIB_PER_GPU = 220
@@ -56,10 +57,15 @@ def requested_type(claim: Json) -> str:
     return ""
 
 
-# Instance types without accelerators, for services that need none: vCPUs are in the name.
-CPU_TYPES = (re.compile(r"standard_[abdef]\w*?(\d+)\w*(_v\d+)?", re.I), re.compile(r"[mctr]\d\w*\.\w*large", re.I))
+# Instance types without accelerators, for what needs none: told by the family in the name.
+AZURE_CPU_TYPE = re.compile(r"standard_[abdef][a-z]*(\d+)[a-z-]*\d*[a-z]*(_v\d+)?", re.IGNORECASE)
+AWS_CPU_TYPE = re.compile(r"[cmrt]\d[a-z]*\.(\d*)(x?)large", re.IGNORECASE)
 
 
 def find_machine(instance_type: str) -> Machine | None:
-    """The machine of an instance type, of whatever cloud; None where no table knows it."""
+    """The machine of an instance type, of whatever cloud; None where nothing is known of it."""
+    if sku := find_sku_anywhere(instance_type):
+        return Machine(sku.name, sku.gpus, sku.model, sku.resource, sku.memory_gib // sku.gpus)
+    if AZURE_CPU_TYPE.fullmatch(instance_type) or AWS_CPU_TYPE.fullmatch(instance_type):
+        return Machine(instance_type, 0, "", "", 0)
     return None

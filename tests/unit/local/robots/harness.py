@@ -13,17 +13,12 @@ from trio.testing import MockClock
 
 from kaito.api.meta import Json, ResourceKind
 from kaito.api.nodeclaim import NODE_CLAIM
-from kaito.local.robots.machines import Machine
 from kaito.local.robots.run import EMBEDDED, run_robots
 from kaito.local.robots.settings import RobotSettings
 from tests.builders import START
 from tests.unit.local.robots.fake_cluster import FakeCluster
 
 SKU = "Standard_NC24ads_A100_v4"
-MACHINES = {
-    SKU: Machine(SKU, 1, "NVIDIA A100", "nvidia.com/gpu", 80),
-    "Standard_ND96asr_A100_v4": Machine("Standard_ND96asr_A100_v4", 8, "NVIDIA A100", "nvidia.com/gpu", 40),
-}
 
 
 class Scene:
@@ -103,7 +98,6 @@ def robots_of(
             now=cluster.now,
             rng=Random(seed),
             only=only,
-            machine_of=MACHINES.get,
             task_status=task_status,
         )
 
