@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic.alias_generators import to_camel
+from pydantic.json_schema import SkipJsonSchema
 
 from kaito.api.meta import Json, ObjectMeta, ObjectRef, ResourceKind
 
@@ -159,7 +160,7 @@ class WorkspaceStatus(Wire):
 class Workspace(Wire):
     model_config = ConfigDict(arbitrary_types_allowed=True)
 
-    metadata: ObjectMeta
+    metadata: SkipJsonSchema[ObjectMeta]
     resource: ResourceSpec = Field(description="The machines.")
     inference: InferenceSpec | None = Field(None, description="Serve a model. Exactly one of inference and tuning.")
     tuning: TuningSpec | None = Field(None, description="Fine-tune a model. Exactly one of inference and tuning.")

@@ -14,7 +14,7 @@ from kaito.api.names import is_reserved_label
 from kaito.api.workspace import Workspace
 from kaito.plan.desired.template_workload import requested_devices
 from kaito.plan.estimate import DoesNotFit, Estimate, Parallelism, estimate_nodes, parallelism
-from kaito.plan.ovcatalog import Preset, Sku, find_preset, find_sku
+from kaito.plan.catalog import Preset, Sku, find_preset, find_sku
 from kaito.plan.roots import RootMeta
 from kaito.plan.snapshot import is_node_ready, node_ref
 from kaito.plan.verdict import Failed, Ready, Verdict, Waiting

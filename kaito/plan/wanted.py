@@ -20,7 +20,7 @@ from kaito.plan.desired.nodeclaims import NODEPOOL_LABEL, node_claim
 from kaito.plan.desired.services import headless_service, inference_service
 from kaito.plan.desired.template_workload import template_stateful_set
 from kaito.plan.diff import desired_hash
-from kaito.plan.ovcatalog import Preset
+from kaito.plan.catalog import Preset
 from kaito.plan.ownership import controller_reference
 from kaito.plan.roots import WORKSPACE, RootMeta
 from kaito.plan.sizing import Sizing

@@ -1,0 +1,19 @@
+"""What is known of models and machines: data, checked when it is first read."""
+
+from kaito.plan.catalog.presets import ALIASES, DEPRECATED, Preset, find_preset, presets, similar_presets
+from kaito.plan.catalog.skus import CLOUDS, Sku, find_sku, find_sku_anywhere, similar_skus, skus
+
+__all__ = [
+    "ALIASES",
+    "CLOUDS",
+    "DEPRECATED",
+    "Preset",
+    "Sku",
+    "find_preset",
+    "find_sku",
+    "find_sku_anywhere",
+    "presets",
+    "similar_presets",
+    "similar_skus",
+    "skus",
+]
