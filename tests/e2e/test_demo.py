@@ -1,0 +1,101 @@
+"""`kaito demo --once` from end to end: a real API server core, operator and model server, and nothing left behind."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("torch")
+pytest.importorskip("transformers")
+pytest.importorskip("kaito.local.parts")
+
+EXAMPLE = Path("examples/quickstart/workspace-phi-3.5-mini.yaml").resolve()
+DEADLINE_S = 180
+
+
+def pod_processes() -> set[int]:
+    """Every process that was started for a pod, wherever it is now."""
+    found = set()
+    for environ in Path("/proc").glob("[0-9]*/environ"):
+        try:
+            if b"\0KAITO_POD_UID=" in b"\0" + environ.read_bytes():
+                found.add(int(environ.parent.name))
+        except OSError:
+            continue
+    return found
+
+
+@pytest.mark.timeout(DEADLINE_S + 60)
+def test_the_demo_answers_within_three_minutes_and_leaves_nothing(tmp_path: Path):
+    before = pod_processes()
+    done = subprocess.run(
+        [sys.executable, "-m", "kaito", "demo", "--once", "--file", str(EXAMPLE)],
+        cwd=tmp_path,
+        env=os.environ | {"HF_HUB_OFFLINE": "1", "TMPDIR": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        timeout=DEADLINE_S,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    for words in (
+        "nodes planned",
+        "NodeClaim created",
+        "machine launched",
+        "node registered",
+        "GPU allocatable",
+        "workload created",
+        "pod scheduled",
+        "model loaded, server answers",
+        "INSTANCE",
+        "WORKSPACESUCCEEDED",
+        "Standard_NC24ads_A100_v4",
+        '"object": "list"',
+        "RANDOM",
+        "The same, streamed:",
+    ):
+        assert words in done.stdout
+    assert pod_processes() <= before
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.timeout(DEADLINE_S)
+def test_a_quota_that_is_used_up_fails_the_demo_with_the_reason(tmp_path: Path):
+    done = subprocess.run(
+        [sys.executable, "-m", "kaito", "demo", "--once", "--file", str(EXAMPLE), "--fault", "quota-exceeded"],
+        cwd=tmp_path,
+        env=os.environ | {"TMPDIR": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        timeout=DEADLINE_S,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert "because ClaimLaunched" in done.stdout and "quota" in done.stdout
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_detached_cluster_comes_up_is_refused_a_twin_and_goes(tmp_path: Path):
+    def kaito(*words: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "kaito", "local", *words, "--dir", str(tmp_path / "c")]
+        return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+
+    up = kaito("up", "--detach", "--pods", "instant")
+    try:
+        assert up.returncode == 0, up.stdout + up.stderr
+        assert "The local cluster is up at https://127.0.0.1:" in up.stdout
+        assert (tmp_path / "c" / "kubeconfig").stat().st_mode & 0o077 == 0
+        twin = kaito("up", "--pods", "instant")
+        assert twin.returncode == 1 and "already runs" in twin.stderr
+        if kubectl := shutil.which("kubectl"):
+            command = [kubectl, "--kubeconfig", str(tmp_path / "c" / "kubeconfig"), "get", "namespaces"]
+            assert "default" in subprocess.run(command, capture_output=True, text=True, timeout=60, check=True).stdout
+    finally:
+        down = kaito("down")
+    assert down.returncode == 0 and "is gone" in down.stdout
+    assert not (tmp_path / "c" / "kubeconfig").exists()
