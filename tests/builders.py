@@ -12,12 +12,12 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import msgspec
-from pydantic import ValidationError
 
 from kaito.api.core import CONFIG_MAP, NODE, SERVICE, ConfigMap, Node, Pod, Service
 from kaito.api.meta import Json, ObjectRef, ResourceKind
 from kaito.api.nodeclaim import NODE_CLAIM, NodeClaim
 from kaito.api.workloads import STATEFUL_SET, StatefulSet
+from kaito.api.workspace import Workspace, parse_workspace
 from kaito.clock import rfc3339
 from kaito.state.view import Answer, InvalidObject, ServerCapabilities
 
@@ -310,21 +310,13 @@ def decode(body: Json) -> Any:
     return msgspec.convert(body, MODELS[body["kind"]], strict=False)
 
 
-def decode_workspace(body: Json) -> Any:
-    from kaito.api.workspace import Workspace
-
-    try:
-        return Workspace.model_validate(deepcopy(body))
-    except ValidationError as error:
-        meta = body["metadata"]
-        return InvalidObject(
-            ref_of(body),
-            meta.get("uid", ""),
-            meta.get("resourceVersion", ""),
-            meta.get("generation", 0),
-            tuple(f"{'.'.join(map(str, item['loc']))}: {item['msg']}" for item in error.errors()),
-            body,
-        )
+def decode_workspace(body: Json) -> Workspace | InvalidObject:
+    found = parse_workspace(deepcopy(body))
+    if isinstance(found, Workspace):
+        return found
+    meta = body["metadata"]
+    version, generation = meta.get("resourceVersion", ""), meta.get("generation", 0)
+    return InvalidObject(ref_of(body), meta.get("uid", ""), version, generation, found, body)
 
 
 def ref_of(body: Json) -> ObjectRef:

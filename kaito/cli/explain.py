@@ -11,10 +11,9 @@ from typing import Any
 
 import anyio
 import msgspec
-from pydantic import ValidationError
 
 from kaito.api.meta import Json, ObjectRef
-from kaito.api.workspace import WORKSPACE, Workspace
+from kaito.api.workspace import WORKSPACE, Workspace, parse_workspace
 from kaito.cli.listed import ListedView, list_world
 from kaito.cli.status import find_kubeconfig
 from kaito.clock import rfc3339, wall_clock
@@ -104,12 +103,11 @@ def explain_listed(view: ListedView, ref: ObjectRef, body: Json, now: datetime, 
 
 def decode_root(ref: ObjectRef, body: Json) -> Workspace | InvalidObject:
     """The Workspace, or what does not fit its model."""
-    try:
-        return Workspace.model_validate(body)
-    except ValidationError as error:
-        meta = body["metadata"]
-        wrong = tuple(f"{'.'.join(str(part) for part in item['loc'])}: {item['msg']}" for item in error.errors())
-        return InvalidObject(ref, meta["uid"], meta["resourceVersion"], meta.get("generation", 0), wrong, body)
+    found = parse_workspace(body)
+    if isinstance(found, Workspace):
+        return found
+    meta = body["metadata"]
+    return InvalidObject(ref, meta["uid"], meta["resourceVersion"], meta.get("generation", 0), found, body)
 
 
 def _state(body: Json) -> str:

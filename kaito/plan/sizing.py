@@ -12,9 +12,16 @@ from dataclasses import dataclass, field, replace
 from kaito.api.core import CONFIG_MAP, Node
 from kaito.api.names import is_reserved_label
 from kaito.api.workspace import Workspace
-from kaito.plan.desired.template_workload import requested_devices
-from kaito.plan.estimate import DoesNotFit, Estimate, Parallelism, estimate_nodes, parallelism
 from kaito.plan.catalog import Preset, Sku, find_preset, find_sku
+from kaito.plan.desired.template_workload import requested_devices
+from kaito.plan.estimate import (
+    CONTEXT_TOKENS_DEFAULT,
+    DoesNotFit,
+    Estimate,
+    Parallelism,
+    estimate_nodes,
+    parallelism,
+)
 from kaito.plan.roots import RootMeta
 from kaito.plan.snapshot import is_node_ready, node_ref
 from kaito.plan.verdict import Failed, Ready, Verdict, Waiting
@@ -24,7 +31,6 @@ from kaito.state.view import ClusterView
 GATE = "NodesPlanned"
 GPU_RESOURCE = "nvidia.com/gpu"
 TEMPLATE_STORAGE_GIB = 1024
-CONTEXT_TOKENS_DEFAULT = 2048
 GPU_LABELS = ("product", "count", "memory")
 CONFIG_KEY = "inference_config.yaml"
 

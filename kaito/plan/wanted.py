@@ -8,33 +8,30 @@ from typing import Literal
 from kaito.api.meta import Json
 from kaito.api.names import (
     DESIRED_HASH_ANNOTATION,
+    ENABLE_LOAD_BALANCER_ANNOTATION,
     LABEL_WORKSPACE,
     LABEL_WORKSPACE_NAMESPACE,
     NODE_IMAGE_FAMILY_ANNOTATION,
+    PERFORMANCE_MODE_ANNOTATION,
+    RUNTIME_ANNOTATION,
     headless_service_name,
 )
 from kaito.api.workspace import Workspace
+from kaito.plan.catalog import Preset
 from kaito.plan.desired.inference_command import ModelFlags, inference_command
 from kaito.plan.desired.inference_workload import Serving, inference_stateful_set
-from kaito.plan.desired.nodeclaims import NODEPOOL_LABEL, node_claim
+from kaito.plan.desired.nodeclaims import node_claim
 from kaito.plan.desired.services import headless_service, inference_service
 from kaito.plan.desired.template_workload import template_stateful_set
 from kaito.plan.diff import desired_hash
-from kaito.plan.catalog import Preset
+from kaito.plan.estimate import UTILIZATION, gpu_memory_utilization
 from kaito.plan.ownership import controller_reference
 from kaito.plan.roots import WORKSPACE, RootMeta
 from kaito.plan.sizing import Sizing
 from kaito.plan.snapshot import Snapshot
 from kaito.settings import PlanSettings
 
-__all__ = ["NODEPOOL_LABEL", "node_claim_body", "services", "workload"]
-
-ENABLE_LOAD_BALANCER_ANNOTATION = "kaito.sh/enablelb"
-RUNTIME_ANNOTATION = "kaito.sh/runtime"
-PERFORMANCE_MODE_ANNOTATION = "kaito.sh/performance-mode"
 CREATED_BY_INFERENCE_SET_LABEL = "inferenceset.kaito.sh/created-by"
-GPU_MEMORY_UTILIZATION = 0.84
-GPU_MEMORY_UTILIZATION_A10 = 0.82  # vLLM's own overhead is larger there
 UPGRADE_LABEL = "kaito.sh/upgrade-to-version"
 
 
@@ -129,15 +126,16 @@ def _command(root: RootMeta, ws: Workspace, sizing: Sizing, preset: Preset) -> l
         load_format=preset.load_format,
         config_format=preset.config_format,
         tokenizer_mode=preset.tokenizer_mode,
+        tool_parser=preset.tool_parser,
+        reasoning_parser=preset.reasoning_parser,
     )
-    is_a10 = sizing.sku is not None and sizing.sku.model == "NVIDIA A10"
     return inference_command(
         model,
         sizing.parallelism,
         engine=_engine(root),
         has_config=bool(inference and inference.config),
         has_adapters=bool(inference and inference.adapters),
-        gpu_memory_utilization=GPU_MEMORY_UTILIZATION_A10 if is_a10 else GPU_MEMORY_UTILIZATION,
+        gpu_memory_utilization=gpu_memory_utilization(sizing.sku) if sizing.sku else UTILIZATION,
         performance_mode=root.annotations.get(PERFORMANCE_MODE_ANNOTATION, ""),
         leader_address=f"{root.ref.name}-0.{headless_service_name(root.ref.name)}.{root.ref.namespace}.svc.cluster.local",
     )

@@ -14,7 +14,7 @@ from typing import Literal
 
 from kaito.api.core import NODE, POD, SERVICE
 from kaito.api.meta import Json, ObjectRef, ResourceKind
-from kaito.api.names import WORKSPACE_FINALIZER
+from kaito.api.names import LABEL_NODE_POOL, WORKSPACE_FINALIZER
 from kaito.api.nodeclaim import NODE_CLAIM
 from kaito.api.workloads import STATEFUL_SET
 from kaito.api.workspace import Workspace
@@ -31,7 +31,7 @@ from kaito.plan.sizing import Sizing, size_workspace
 from kaito.plan.snapshot import Snapshot, claim_ref
 from kaito.plan.status import CONDITION_OF_GATE, INFERENCE_READY, invalid_status, status_patch, workspace_status
 from kaito.plan.verdict import Failed, Ready, Verdict, Waiting, is_open
-from kaito.plan.wanted import NODEPOOL_LABEL, node_claim_body, services, workload
+from kaito.plan.wanted import node_claim_body, services, workload
 from kaito.settings import PlanSettings
 from kaito.state.view import ClusterView, InvalidObject
 
@@ -111,7 +111,7 @@ def _snapshot(
     claim_root = ClaimRoot(root.ref, root.uid, root.created)
     own_nodes = view.nodes_of(root.ref)
     claimed = {node.metadata.name for claim in view.claims_of(root.ref) if (node := view.node_of(claim))}
-    brought = [n for n in own_nodes if n.metadata.name not in claimed and n.metadata.label(NODEPOOL_LABEL) is None]
+    brought = [n for n in own_nodes if n.metadata.name not in claimed and n.metadata.label(LABEL_NODE_POOL) is None]
     needed = 0 if is_byo or sizing.nodes is None else max(0, sizing.nodes - len(brought))
     ledger = take_stock(view, claim_root, needed)
     counted = {node.metadata.name for claim in ledger.counted if (node := view.node_of(claim))}

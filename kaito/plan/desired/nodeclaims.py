@@ -6,6 +6,8 @@ from collections.abc import Mapping
 
 from kaito.api.meta import Json, ObjectRef
 from kaito.api.names import (
+    LABEL_INSTANCE_TYPE,
+    LABEL_NODE_POOL,
     LABEL_WORKSPACE,
     LABEL_WORKSPACE_NAMESPACE,
     NODE_IMAGE_FAMILY_ANNOTATION,
@@ -15,11 +17,9 @@ from kaito.api.names import (
 from kaito.api.nodeclaim import NODE_CLAIM
 from kaito.plan.placement import SKU_TAINT
 
-NODEPOOL_LABEL = "karpenter.sh/nodepool"
 NODEPOOL = (
     "kaito"  # no such NodePool exists: gpu-provisioner wants the label, and Karpenter then leaves the claim alone
 )
-INSTANCE_TYPE_LABEL = "node.kubernetes.io/instance-type"
 
 NODE_CLASS_REFS: dict[str, Json] = {
     "azure": {"group": "kaito.sh", "kind": "KaitoNodeClass", "name": "default"},
@@ -48,7 +48,7 @@ def node_claim(
             "name": name,
             "labels": labels
             | {
-                NODEPOOL_LABEL: NODEPOOL,
+                LABEL_NODE_POOL: NODEPOOL,
                 LABEL_WORKSPACE: root.name,
                 LABEL_WORKSPACE_NAMESPACE: root.namespace,
             },
@@ -69,8 +69,8 @@ def node_claim(
 
 def _requirements(instance_type: str, cloud_provider: str) -> list[Json]:
     common = [
-        _is_in(NODEPOOL_LABEL, NODEPOOL),
-        _is_in(INSTANCE_TYPE_LABEL, instance_type),
+        _is_in(LABEL_NODE_POOL, NODEPOOL),
+        _is_in(LABEL_INSTANCE_TYPE, instance_type),
         _is_in("kubernetes.io/os", "linux"),
     ]
     match cloud_provider:

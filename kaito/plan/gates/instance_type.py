@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from kaito.api.core import Node
+from kaito.api.names import LABEL_INSTANCE_TYPE
 from kaito.plan.snapshot import Snapshot, node_ref
 from kaito.plan.verdict import Failed, Ready, Verdict, Waiting, at_least
 
 NAME = "InstanceTypeMatched"
 CONDITION = "NodesReady"
-
-LABEL = "node.kubernetes.io/instance-type"
 
 
 def judge(s: Snapshot) -> Verdict | None:
@@ -20,12 +19,15 @@ def judge(s: Snapshot) -> Verdict | None:
 
 
 def _judge_node(s: Snapshot, node: Node) -> Verdict:
-    name, seen = node.metadata.name, node.metadata.label(LABEL)
+    name, seen = node.metadata.name, node.metadata.label(LABEL_INSTANCE_TYPE)
     if seen is not None and seen.lower() == s.instance_type.lower():
         return Ready(NAME, f"{name} is a {seen}", node_ref(node))
     if seen is None:
         since = s.first_seen(NAME, node_ref(node))
-        message, step = f"{name} has no label {LABEL} yet", "wait for the cloud controller to label the node"
+        message, step = (
+            f"{name} has no label {LABEL_INSTANCE_TYPE} yet",
+            "wait for the cloud controller to label the node",
+        )
         return Waiting(NAME, "InstanceTypeUnknown", message, node_ref(node), step, since)
     return Failed(
         NAME,
