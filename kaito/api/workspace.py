@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Annotated, Any, Literal
 
 import msgspec
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 from pydantic.alias_generators import to_camel
 from pydantic.json_schema import SkipJsonSchema
 
@@ -157,10 +157,21 @@ class WorkspaceStatus(Wire):
     timeline: tuple[Stage, ...] = Field((), description="The stages that have been passed, in order.")
 
 
+def _decode_metadata(value: object) -> object:
+    """The watch's own metadata type, from JSON as from itself."""
+    try:
+        return msgspec.convert(value, ObjectMeta) if isinstance(value, dict) else value
+    except msgspec.ValidationError as error:
+        raise ValueError(str(error)) from error
+
+
+Metadata = Annotated[SkipJsonSchema[ObjectMeta], BeforeValidator(_decode_metadata)]
+
+
 class Workspace(Wire):
     model_config = ConfigDict(arbitrary_types_allowed=True)
 
-    metadata: SkipJsonSchema[ObjectMeta]
+    metadata: Metadata
     resource: ResourceSpec = Field(description="The machines.")
     inference: InferenceSpec | None = Field(None, description="Serve a model. Exactly one of inference and tuning.")
     tuning: TuningSpec | None = Field(None, description="Fine-tune a model. Exactly one of inference and tuning.")
@@ -174,9 +185,7 @@ class Workspace(Wire):
 def parse_workspace(raw: Json) -> Workspace | tuple[str, ...]:
     """The Workspace, or what is wrong with it: one line per field with the value seen and what was expected."""
     try:
-        return Workspace.model_validate(raw | {"metadata": msgspec.convert(raw.get("metadata") or {}, ObjectMeta)})
-    except msgspec.ValidationError as error:
-        return (f"metadata: {error}",)
+        return Workspace.model_validate(raw)
     except ValidationError as error:
         return tuple(
             f"{'.'.join(to_camel(str(part)) for part in item['loc'])}: {_seen(item['input'])}{item['msg']}"
