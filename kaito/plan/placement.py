@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from kaito.api.core import Taint
 from kaito.api.meta import Json
 
-GPU: Json = {"key": "nvidia.com/gpu", "operator": "Exists", "effect": "NoSchedule"}
+GPU_RESOURCE = "nvidia.com/gpu"
+GPU: Json = {"key": GPU_RESOURCE, "operator": "Exists", "effect": "NoSchedule"}
 SKU: Json = {"key": "sku", "operator": "Equal", "value": "gpu", "effect": "NoSchedule"}
 SPOT: Json = {
     "key": "kubernetes.azure.com/scalesetpriority",
@@ -18,14 +19,17 @@ SPOT: Json = {
 SKU_TAINT: Json = {"key": "sku", "value": "gpu", "effect": "NoSchedule"}  # on every node that we ask for
 
 
-def tolerations(cloud_provider: str) -> list[Json]:
-    """What inference pods tolerate on this cloud."""
-    return [GPU, SKU, SPOT] if cloud_provider == "azure" else [GPU, SKU]
+def tolerations(cloud_provider: str, gpu_resource: str = GPU_RESOURCE) -> list[Json]:
+    """What inference pods tolerate on this cloud, with these devices."""
+    common = [GPU, SKU, SPOT] if cloud_provider == "azure" else [GPU, SKU]
+    if gpu_resource == GPU_RESOURCE:
+        return common
+    return [*common, {"key": gpu_resource, "operator": "Exists", "effect": "NoSchedule"}]
 
 
-def is_tolerated(taint: Taint, cloud_provider: str) -> bool:
+def is_tolerated(taint: Taint, cloud_provider: str, gpu_resource: str = GPU_RESOURCE) -> bool:
     """Whether our pods tolerate the taint."""
-    return any(_matches(toleration, taint) for toleration in tolerations(cloud_provider))
+    return any(_matches(toleration, taint) for toleration in tolerations(cloud_provider, gpu_resource))
 
 
 def _matches(toleration: Json, taint: Taint) -> bool:

@@ -10,9 +10,9 @@ import re
 from dataclasses import dataclass, field, replace
 
 from kaito.api.core import CONFIG_MAP, Node
-from kaito.api.names import is_reserved_label
-from kaito.api.workspace import Workspace
-from kaito.plan.catalog import Preset, Sku, find_preset, find_sku
+from kaito.api.names import WORKSPACE_NAME_LENGTH_MAX, is_reserved_label
+from kaito.api.workspace import Partition, Workspace
+from kaito.plan.catalog import Preset, Sku, find_preset, find_sku, similar_presets, similar_skus
 from kaito.plan.desired.template_workload import requested_devices
 from kaito.plan.estimate import (
     CONTEXT_TOKENS_DEFAULT,
@@ -22,6 +22,7 @@ from kaito.plan.estimate import (
     estimate_nodes,
     parallelism,
 )
+from kaito.plan.placement import GPU_RESOURCE
 from kaito.plan.roots import RootMeta
 from kaito.plan.snapshot import is_node_ready, node_ref
 from kaito.plan.verdict import Failed, Ready, Verdict, Waiting
@@ -29,8 +30,8 @@ from kaito.settings import PlanSettings
 from kaito.state.view import ClusterView
 
 GATE = "NodesPlanned"
-GPU_RESOURCE = "nvidia.com/gpu"
 TEMPLATE_STORAGE_GIB = 1024
+MIG_PROFILE = re.compile(r"^\d+g\.(\d+)gb$")
 GPU_LABELS = ("product", "count", "memory")
 CONFIG_KEY = "inference_config.yaml"
 
@@ -77,19 +78,51 @@ def _size(view: ClusterView, root: RootMeta, ws: Workspace, settings: PlanSettin
     if ws.inference is None:
         what = "tuning is not planned by this operator yet" if ws.tuning else "neither inference nor tuning is given"
         raise _Stopped(_failed(root, "NoInference", what, "give the Workspace an `inference` section"))
+    if target_of(root) is None and (wrong := _name_error(root.ref.name)):
+        step = "create it again under another name (a name cannot be changed)"
+        raise _Stopped(_failed(root, "InvalidWorkspace", wrong, step))
+    if ws.inference.preset is None and ws.inference.template is None:
+        what = "inference: neither preset nor template is given"
+        raise _Stopped(_failed(root, "InvalidWorkspace", what, "give it one of the two"))
     if ws.inference.template is not None:
         return _of_template(root, ws, settings)
-    decided = target_of(root)
     preset = _preset(root, ws)
     sku = _sku(view, root, ws, settings)
-    if decided is None:
-        estimate = _estimate(root, preset, sku, _context_tokens(view, root, ws, preset))
-        nodes, why = estimate.nodes, estimate.reasoning
-    else:
-        nodes, why = decided, f"{decided} nodes, as decided when the Workspace was new"
-    blank = _blank(ws, settings, Ready(GATE, why, root.ref), nodes)
+    nodes, why = _decide(view, root, ws, preset, sku)
     shape = parallelism(preset, sku, nodes)
-    return replace(blank, preset=preset, sku=sku, parallelism=shape, gpus_per_pod=sku.gpus, storage_gib=preset.disk_gib)
+    return replace(
+        _blank(ws, settings, Ready(GATE, why, root.ref), nodes),
+        preset=preset,
+        sku=sku,
+        parallelism=shape,
+        gpu_resource=sku.resource,
+        gpus_per_pod=sku.gpus,
+        storage_gib=preset.disk_gib,
+    )
+
+
+def _name_error(name: str) -> str:
+    """What the server accepts in a Workspace and refuses in its pods or Services; empty where nothing is wrong."""
+    if len(name) > WORKSPACE_NAME_LENGTH_MAX:
+        return f"metadata.name: {len(name)} characters, of which pods allow {WORKSPACE_NAME_LENGTH_MAX}"
+    if name[:1].isdigit() or "." in name:
+        return f"metadata.name: {name!r} cannot name a Service: it must start with a letter and hold no dot"
+    return ""
+
+
+def _decide(view: ClusterView, root: RootMeta, ws: Workspace, preset: Preset, sku: Sku) -> tuple[int, str]:
+    """The node count with its reasoning. What was decided before stands, whatever the estimate says today."""
+    decided = target_of(root)
+    if decided is None:
+        estimate = _estimate(root, preset, sku, _context_tokens(view, root, ws))
+        return estimate.nodes, estimate.reasoning
+    try:
+        estimate = _estimate(root, preset, sku, _context_tokens(view, root, ws))
+    except _Stopped:
+        return decided, f"{decided} nodes, as decided when the Workspace was new"
+    if estimate.nodes == decided:
+        return decided, estimate.reasoning
+    return decided, f"{decided} nodes, as decided when the Workspace was new; today: {estimate.reasoning}"
 
 
 def _blank(ws: Workspace, settings: PlanSettings, verdict: Verdict, nodes: int | None) -> Sizing:
@@ -115,19 +148,24 @@ def _preset(root: RootMeta, ws: Workspace) -> Preset:
     preset = find_preset(name)
     if preset is None:
         message = f"inference.preset.name: {name!r} is not in the catalogue"
-        raise _Stopped(_failed(root, "UnknownPreset", message, "choose one of: kaito preset list"))
+        raise _Stopped(_failed(root, "UnknownPreset", message, _choose("model", similar_presets(name), "kaito preset")))
     return preset
 
 
 def _sku(view: ClusterView, root: RootMeta, ws: Workspace, settings: PlanSettings) -> Sku:
     if settings.node_provisioner == "byo":
-        return _sku_of_nodes(root, view.nodes(_labels(ws)))
+        return _part(root, _sku_of_nodes(root, view.nodes(_labels(ws))), ws.resource.partition)
     name = ws.resource.instance_type
     sku = find_sku(settings.cloud_provider, name or "")
     if sku is None:
         message = f"resource.instanceType: {name!r} is not known on {settings.cloud_provider}"
-        raise _Stopped(_failed(root, "UnknownInstanceType", message, "choose one of: kaito estimate --list-skus"))
+        step = _choose("instance type", similar_skus(settings.cloud_provider, name or ""), "kaito estimate")
+        raise _Stopped(_failed(root, "UnknownInstanceType", message, step))
     return sku
+
+
+def _choose(what: str, similar: tuple[str, ...], command: str) -> str:
+    return f"choose another {what}" + (f", such as {', '.join(similar)}" if similar else f" (see `{command}`)")
 
 
 def _sku_of_nodes(root: RootMeta, nodes: tuple[Node, ...]) -> Sku:
@@ -146,6 +184,23 @@ def _sku_of_nodes(root: RootMeta, nodes: tuple[Node, ...]) -> Sku:
     raise _Stopped(Failed(GATE, "GPULabelsMissing", message, node_ref(nodes[0]), step))
 
 
+def _part(root: RootMeta, sku: Sku, partition: Partition | None) -> Sku:
+    """The part of the node that the Workspace asks for: some of its accelerators, or one MIG slice."""
+    if partition is None:
+        return sku
+    if partition.mode == "accelerator":
+        count = partition.count or sku.gpus
+        if count > sku.gpus:
+            message = f"resource.partition.count: {count} exceeds the {sku.gpus} GPUs of the node"
+            raise _Stopped(_failed(root, "InvalidWorkspace", message, "ask for as many as there are, or fewer"))
+        return replace(sku, gpus=count, memory_gib=sku.memory_gib * count // sku.gpus)
+    match = MIG_PROFILE.match(partition.profile)
+    if match is None:
+        message = f"resource.partition.profile: {partition.profile!r} is no MIG profile such as 1g.10gb"
+        raise _Stopped(_failed(root, "InvalidWorkspace", message, "name a profile of the node's GPUs"))
+    return replace(sku, gpus=1, memory_gib=int(match[1]), resource=f"nvidia.com/mig-{partition.profile}")
+
+
 def _estimate(root: RootMeta, preset: Preset, sku: Sku, context_tokens: int) -> Estimate:
     try:
         return estimate_nodes(preset, sku, context_tokens=context_tokens)
@@ -154,7 +209,7 @@ def _estimate(root: RootMeta, preset: Preset, sku: Sku, context_tokens: int) -> 
         raise _Stopped(_failed(root, "ModelDoesNotFit", str(error), step)) from error
 
 
-def _context_tokens(view: ClusterView, root: RootMeta, ws: Workspace, preset: Preset) -> int:
+def _context_tokens(view: ClusterView, root: RootMeta, ws: Workspace) -> int:
     """`max-model-len` of the ConfigMap's `vllm` section, where there is one."""
     name = ws.inference.config if ws.inference else ""
     if not name:

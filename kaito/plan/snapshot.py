@@ -16,11 +16,11 @@ from kaito.api.nodeclaim import NODE_CLAIM, NodeClaim
 from kaito.api.workloads import StatefulSet
 from kaito.clock import parse_rfc3339
 from kaito.plan.claims import ClaimLedger
+from kaito.plan.placement import GPU_RESOURCE
 from kaito.plan.verdict import Verdict, Waiting
 from kaito.settings import PlanSettings
 from kaito.state.view import ClusterView
 
-GPU_RESOURCE = "nvidia.com/gpu"
 LOG_KEY_PREFIX = "log"
 
 

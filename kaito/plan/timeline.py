@@ -17,7 +17,11 @@ def timeline(verdicts: Sequence[Verdict], prior: Sequence[Json], now: datetime) 
     """
     recorded = {stage.get("stage"): stage.get("at") for stage in prior}
     return [
-        {"stage": verdict.gate, "at": recorded.get(verdict.gate) or rfc3339(_since(verdict) or now)}
+        {
+            "stage": verdict.gate,
+            "at": recorded.get(verdict.gate) or rfc3339(_since(verdict) or now),
+            "message": verdict.message,
+        }
         for verdict in verdicts
         if is_open(verdict)
     ]

@@ -37,6 +37,7 @@ from kaito.state.view import ClusterView, InvalidObject
 
 READS: tuple[ResourceKind, ...] = (NODE_CLAIM, NODE, POD, STATEFUL_SET, SERVICE)
 # Closed only for the operator's own next step, a matter of milliseconds: no news for the user.
+GUARD_REASON = "its machines must be released at the end"
 OWN_WORK = frozenset({"NodeClaimNotReady", "AwaitingEarlierStage"})
 
 
@@ -63,8 +64,8 @@ def judge_workspace(view: ClusterView, ref: ObjectRef, now: datetime, settings: 
     """The verdicts of `plan_workspace`, also for a Workspace that no operator has taken up yet."""
     plan = plan_workspace(view, ref, now, settings)
     snapshot = observe(view, ref, now, settings)
-    is_new = any(isinstance(action, PatchRoot) for action in plan.actions) and not plan.verdicts
-    if snapshot is None or not is_new or root_meta(view.root(ref)).deleting_since:
+    is_new = any(isinstance(action, PatchRoot) and action.reason == GUARD_REASON for action in plan.actions)
+    if snapshot is None or not is_new:
         return plan.verdicts
     message = "no operator has taken up this Workspace: it does not carry our finalizer"
     new = Waiting("Reconciled", "NotReconciled", message, ref, "run the operator: kaito operator", snapshot.now)
@@ -215,6 +216,4 @@ def _unknown(ref: ObjectRef, kinds: list[str]) -> Waiting:
 
 def _guard(root: RootMeta) -> PatchRoot:
     patch = {"metadata": {"finalizers": [*root.finalizers, WORKSPACE_FINALIZER]}}
-    return PatchRoot(
-        WORKSPACE, root.ref, patch, root.uid, root.resource_version, "its machines must be released at the end"
-    )
+    return PatchRoot(WORKSPACE, root.ref, patch, root.uid, root.resource_version, GUARD_REASON)

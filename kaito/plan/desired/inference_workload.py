@@ -90,7 +90,7 @@ def startup_failures(weights_gib: float) -> int:
 
 def _pod(root: ObjectRef, serving: Serving, cloud_provider: str, capabilities: ServerCapabilities) -> Json:
     pod: Json = {
-        "tolerations": tolerations(cloud_provider),
+        "tolerations": tolerations(cloud_provider, serving.gpu_resource),
         "containers": [_container(root, serving, capabilities)],
         "volumes": _volumes(serving),
     }

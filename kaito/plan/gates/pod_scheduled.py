@@ -11,6 +11,10 @@ from kaito.plan.verdict import Failed, Ready, Verdict, Waiting, at_least
 NAME = "PodScheduled"
 CONDITION = "InferenceReady"
 
+SCHEDULER_RETRIES_S = (
+    30.0  # a node's last taint or device may reach the scheduler later than us: it looks again by then
+)
+
 
 def judge(s: Snapshot) -> Verdict | None:
     if s.stateful_set is None:
@@ -42,7 +46,11 @@ def _judge_pod(s: Snapshot, pod: Pod) -> Verdict:
             NAME, "AwaitingScheduler", message, pod_ref(pod), "none: the scheduler answers within seconds", since
         )
     words = found.message or found.reason
-    return Failed(NAME, "Unschedulable", f"the scheduler says: {words}", pod_ref(pod), _step(s, words), since)
+    message, step = f"the scheduler says: {words}", _step(s, words)
+    left_s = s.left_s(since, SCHEDULER_RETRIES_S) if since else 0.0
+    if left_s > 0:
+        return Waiting(NAME, "Unschedulable", message, pod_ref(pod), step, since, left_s)
+    return Failed(NAME, "Unschedulable", message, pod_ref(pod), step, since)
 
 
 def _step(s: Snapshot, words: str) -> str:

@@ -22,7 +22,7 @@ def judge(s: Snapshot) -> Verdict | None:
 def _judge_node(s: Snapshot, node: Node) -> Verdict:
     name = node.metadata.name
     effective = [taint for taint in _taints(node) if taint.effect in BLOCKING_EFFECTS]
-    blocking = [taint for taint in effective if not is_tolerated(taint, s.settings.cloud_provider)]
+    blocking = [taint for taint in effective if not is_tolerated(taint, s.settings.cloud_provider, s.gpu_resource)]
     if not blocking or s.hosts_ready_pod(node):
         return Ready(NAME, f"{name} takes our pods", node_ref(node))
     words = ", ".join(f"{t.key}={t.value}:{t.effect}" if t.value else f"{t.key}:{t.effect}" for t in blocking)

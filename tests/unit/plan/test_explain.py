@@ -103,9 +103,9 @@ def test_a_stage_keeps_the_time_that_was_recorded_and_a_tolerated_one_stays() ->
     prior = [{"stage": "GPUAllocatable", "at": at(5)}]
     verdicts: tuple[Verdict, ...] = (PASSED, QUOTA, FLAP, Ready("TaintsCleared", "free"))
     assert timeline(verdicts, prior, moment(70)) == [
-        {"stage": "NodesPlanned", "at": at(0)},
-        {"stage": "GPUAllocatable", "at": at(5)},
-        {"stage": "TaintsCleared", "at": at(70)},
+        {"stage": "NodesPlanned", "at": at(0), "message": "1 node"},
+        {"stage": "GPUAllocatable", "at": at(5), "message": "0 of 1"},
+        {"stage": "TaintsCleared", "at": at(70), "message": "free"},
     ]
 
 

@@ -184,7 +184,7 @@ REGISTERED = [condition("Launched", since=1), condition("Registered", since=3)]
             ("waiting", "PodNotCreated", ObjectRef("StatefulSet", "default", "phi"), moment(0), None),
         ),
         ("PodScheduled", [stateful_set(), pod(node="n1")], ("ready", moment(0))),
-        ("PodScheduled", [stateful_set(), pod()], ("failed", "Unschedulable", POD, moment(0), None)),
+        ("PodScheduled", [stateful_set(), pod()], ("waiting", "Unschedulable", POD, moment(0), 20)),
         (
             "PodScheduled",
             [stateful_set(), pod(conditions=[])],
@@ -262,7 +262,9 @@ def test_an_evicted_pod_names_the_pressure(message: str, reason: str) -> None:
 def test_the_schedulers_own_words_are_cited_and_taken_gpus_are_named() -> None:
     words = "0/3 nodes are available: 1 Insufficient nvidia.com/gpu."
     waiting = pod(conditions=[condition("PodScheduled", "False", "Unschedulable", words, since=4)])
-    verdict = judge("PodScheduled", snapshot(node_claim("ws1", node="n1"), node("n1"), stateful_set(), waiting))
+    verdict = judge(
+        "PodScheduled", snapshot(node_claim("ws1", node="n1"), node("n1"), stateful_set(), waiting, now_s=34)
+    )
     assert verdict == Failed(
         "PodScheduled",
         "Unschedulable",
@@ -384,3 +386,47 @@ def test_a_node_whose_event_is_late_is_no_news_and_one_that_was_ready_is_lost() 
         moment(5_000),
         300,
     )
+
+
+@pytest.mark.parametrize(
+    ("partition", "expected"),
+    [
+        ({"mode": "accelerator", "count": 1}, ("ready", "nvidia.com/gpu", 1)),
+        ({"mode": "mig", "profile": "3g.40gb"}, ("ready", "nvidia.com/mig-3g.40gb", 1)),
+        ({"mode": "accelerator", "count": 3}, ("failed", "nvidia.com/gpu", 0)),
+        ({"mode": "mig", "profile": "half"}, ("failed", "nvidia.com/gpu", 0)),
+    ],
+)
+def test_a_part_of_the_users_node_is_what_pods_request(partition: Json, expected: tuple[str, str, int]) -> None:
+    labels = {
+        "apps": "phi",
+        "nvidia.com/gpu.product": "NVIDIA-A100-SXM4-80GB",
+        "nvidia.com/gpu.count": "2",
+        "nvidia.com/gpu.memory": "81920",
+    }
+    s = snapshot(node("n1", labels=labels), settings=BYO, instance_type=None, resource={"partition": partition})
+    assert (told(judge("NodesPlanned", s))[0], s.gpu_resource, s.gpus_per_pod) == expected
+
+
+@pytest.mark.parametrize(
+    ("more", "words"),
+    [
+        ({"preset": "phi-35-mini"}, "inference.preset.name: 'phi-35-mini' is not in the catalogue"),
+        ({"instance_type": "Standard_X"}, "resource.instanceType: 'Standard_X' is not known on azure"),
+        ({"preset": None}, "inference: neither preset nor template is given"),
+        ({"name": "9lives"}, "metadata.name: '9lives' cannot name a Service"),
+        ({"name": "a" * 53}, "metadata.name: 53 characters, of which pods allow 52"),
+        (
+            {"preset": "deepseek-ai/DeepSeek-V4-Pro", "instance_type": "Standard_NV36ads_A10_v5", "config": "huge"},
+            "does not fit",
+        ),
+    ],
+)
+def test_what_makes_no_sense_asks_for_no_machine_and_is_named(more: Any, words: str) -> None:
+    huge = config_map("huge", inference_config__yaml="vllm:\n  max-model-len: 1000000\n")
+    world = World(workspace(**more), huge)
+    ref = ObjectRef("Workspace", "default", more.get("name", "phi"))
+    s = observe(world, ref, moment(10), DEFAULTS)
+    assert s is not None and s.target is None
+    verdict = judge("NodesPlanned", s)
+    assert isinstance(verdict, Failed) and words in verdict.message and verdict.next_step
