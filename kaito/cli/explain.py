@@ -13,8 +13,8 @@ import anyio
 import msgspec
 
 from kaito.api.meta import Json, ObjectRef
-from kaito.api.workspace import WORKSPACE, Workspace, parse_workspace
-from kaito.cli.listed import ListedView, list_world
+from kaito.api.workspace import WORKSPACE
+from kaito.cli.listed import graph_around
 from kaito.cli.status import find_kubeconfig
 from kaito.clock import rfc3339, wall_clock
 from kaito.kube.client import KubeClient
@@ -23,7 +23,7 @@ from kaito.plan.explain import Cause, Explanation, explain, render
 from kaito.plan.verdict import Failed
 from kaito.plan.workspace import judge_workspace
 from kaito.settings import PlanSettings
-from kaito.state.view import InvalidObject
+from kaito.state.graph_view import GraphView
 
 KINDS = ("workspace", "workspaces", "wk", "wks")
 READY, NOT_READY, UNREADABLE = 0, 1, 2
@@ -87,27 +87,10 @@ async def explain_workspace(client: KubeClient, ref: ObjectRef, now: datetime, s
         body = await client.read(WORKSPACE, ref)
     except NotFound as error:
         raise NotFound(f"there is no Workspace {ref.name} in namespace {ref.namespace}") from error
-    inference = body.get("inference")
-    config = str(inference.get("config") or "") if isinstance(inference, dict) else ""
-    view = await list_world(client, ref.namespace, config)
-    return explain_listed(view, ref, body, now, settings)
-
-
-def explain_listed(view: ListedView, ref: ObjectRef, body: Json, now: datetime, settings: PlanSettings) -> Explanation:
-    """The chain that the operator's own planner gives for this world."""
-    view.roots_by_ref[ref] = decode_root(ref, body)
-    verdicts = judge_workspace(view, ref, now, settings)
+    graph = await graph_around(client, ref, body)
+    verdicts = judge_workspace(GraphView(graph), ref, now, settings)
     state = "being deleted" if body["metadata"].get("deletionTimestamp") else _state(body)
     return explain(ref, state, verdicts)
-
-
-def decode_root(ref: ObjectRef, body: Json) -> Workspace | InvalidObject:
-    """The Workspace, or what does not fit its model."""
-    found = parse_workspace(body)
-    if isinstance(found, Workspace):
-        return found
-    meta = body["metadata"]
-    return InvalidObject(ref, meta["uid"], meta["resourceVersion"], meta.get("generation", 0), found, body)
 
 
 def _state(body: Json) -> str:

@@ -18,7 +18,7 @@ from kaito.kube.client import ALL, Discovery, Scope
 from kaito.kube.errors import Forbidden, NotFound
 from kaito.plan.explain import render
 from kaito.settings import PlanSettings
-from tests.builders import condition, moment, node, node_claim, pod, ref_of, workspace
+from tests.builders import condition, config_map, moment, node, node_claim, pod, ref_of, workspace
 
 REF = ObjectRef("Workspace", "default", "phi")
 QUOTA = [condition("Launched", "False", "QuotaExceeded", "no NCads quota", since=2)]
@@ -47,6 +47,8 @@ class ListingClient:
             raise Forbidden("no")
         found = [body for ref, body in sorted(self.bodies.items()) if ref.kind == kind.kind]
         found = [body for body in found if scope.namespace in ("", body["metadata"].get("namespace"))]
+        if scope.label_selector:
+            found = [body for body in found if scope.label_selector in (body["metadata"].get("labels") or {})]
         start = int(continue_ or 0)
         more = {"continue": str(start + 2)} if len(found) > start + 2 else {}
         return msgspec.json.encode({"metadata": more, "items": found[start : start + 2]})
@@ -151,3 +153,24 @@ async def test_machines_get_the_same_as_json() -> None:
             "nextStep": "ask the cloud provider for more quota of this VM family, or choose another instanceType",
         }
     ]
+
+
+async def test_the_config_map_that_the_workspace_names_is_looked_up() -> None:
+    config = config_map("mine", inference_config__yaml="vllm:\n  max-model-len: 4096\n")
+    assert "there is no ConfigMap mine" in await told(ListingClient(workspace(config="mine")))
+    assert "4096 tokens of context" in await told(ListingClient(workspace(config="mine"), config))
+
+
+async def test_the_users_nodes_are_found_by_their_labels() -> None:
+    labels = {
+        "apps": "phi",
+        "nvidia.com/gpu.product": "A100",
+        "nvidia.com/gpu.count": "1",
+        "nvidia.com/gpu.memory": "81920",
+    }
+    client: Any = ListingClient(
+        workspace(instance_type=None), node("mine", labels=labels, gpus=None), node("other", gpus=None)
+    )
+    settings = PlanSettings(node_provisioner="byo")
+    chain = as_json(await explain_workspace(client, REF, moment(9), settings))
+    assert [(cause["reason"], cause["culprit"]) for cause in chain["causes"]] == [("DevicePluginMissing", "node/mine")]
