@@ -8,16 +8,21 @@ from typing import Any
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from kaito.api.meta import Json, ObjectRef
+from kaito.api.meta import Json, ObjectRef, ResourceVersion
 from kaito.plan.actions import Create, Delete, Plan
 from kaito.plan.workspace import plan_workspace
 from kaito.settings import PlanSettings
+from kaito.state.events import Apply, Init, InitApply, InitDone
+from kaito.state.events import Delete as Deleted
+from kaito.state.graph import StateGraph
+from kaito.state.graph_view import GraphView
 from tests.builders import (
     SKU,
     World,
     at,
     condition,
     container_status,
+    decode,
     moment,
     node,
     node_claim,
@@ -234,6 +239,48 @@ def test_an_event_tells_of_a_cause_once(world: World, now_s: int) -> None:
     _settle(world, applier, now_s)
     told = [(event.reason, event.message) for event in applier.events]
     assert len(told) == len(set(told))
+
+
+@QUICK
+@given(worlds(), TIMES)
+def test_the_graph_shows_the_planner_what_the_objects_say(world: World, now_s: int) -> None:
+    graph = _graph_of(world)
+    assert plan_workspace(GraphView(graph), REF, moment(now_s), SETTINGS) == plan_workspace(
+        world, REF, moment(now_s), SETTINGS
+    )
+
+
+@QUICK
+@given(worlds(), worlds(), TIMES)
+def test_whatever_changes_the_plan_dirties_the_root(world: World, other: World, now_s: int) -> None:
+    """Every object that a decision reads is watched, and its edges lead to the Workspace."""
+    graph = _graph_of(world)
+    view = GraphView(graph)
+    for ref in sorted({*world.bodies, *other.bodies}):
+        kind = next(kind for kind in graph.rows if kind.kind == ref.kind)
+        before = plan_workspace(view, REF, moment(now_s), SETTINGS)
+        old, new = world.bodies.get(ref), other.bodies.get(ref)
+        if new is not None:
+            fresh = deepcopy(new)
+            fresh["metadata"]["resourceVersion"] = "2"
+            dirtied = graph.apply(kind, Apply(ref, decode(fresh)))
+        else:
+            dirtied = graph.apply(kind, Deleted(ref, decode(old or {})))
+        after = plan_workspace(view, REF, moment(now_s), SETTINGS)
+        assert before == after or REF in dirtied, ref
+
+
+def _graph_of(world: World) -> StateGraph:
+    graph = StateGraph()
+    for kind in graph.rows:
+        if kind.kind in ("ConfigMap", "CustomResourceDefinition"):
+            continue
+        graph.apply(kind, Init())
+        for ref, body in world.bodies.items():
+            if ref.kind == kind.kind:
+                graph.apply(kind, InitApply(ref, decode(body)))
+        graph.apply(kind, InitDone(ResourceVersion("1")))
+    return graph
 
 
 def _live_claims(world: World) -> list[Json]:
