@@ -18,6 +18,7 @@ from kaito.api.meta import Json, ObjectRef, ResourceKind
 from kaito.kube.errors import AlreadyExists, ApiError, Conflict, NotFound
 from kaito.local.robots.world import World
 
+WAIT_MIN_S = 0.001  # stages are computed from datetimes: a wait below their microseconds would not end
 RETRY_FIRST_S = 0.05
 RETRY_MAX_S = 30.0
 MALFORMED_RETRY_S = 30.0  # an object that a robot cannot read is looked at again when it changes, and after this
@@ -110,7 +111,7 @@ class Drive:
                 self._ready[key] = None
 
     def _schedule(self, key: ObjectRef, after_s: float) -> None:
-        due_s = anyio.current_time() + max(0.0, after_s)
+        due_s = anyio.current_time() + max(WAIT_MIN_S, after_s)
         if self._due.get(key, float("inf")) > due_s:
             self._due[key] = due_s
             self._serial += 1

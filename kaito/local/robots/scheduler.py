@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+import anyio
+
 from kaito.api.core import NODE, POD
 from kaito.api.meta import Json, ObjectRef, ResourceKind
 from kaito.local.robots.events import emit
@@ -13,6 +15,10 @@ from kaito.local.robots.status import condition, find_condition, is_condition_tr
 from kaito.local.robots.world import World, is_deleting
 
 SCHEDULER_NAME = "default-scheduler"
+# kube-scheduler's podInitialBackoffSeconds and podMaxBackoffSeconds: many waiting pods and many new nodes would
+# otherwise multiply.
+BACKOFF_FIRST_S = 1.0
+BACKOFF_MAX_S = 10.0
 
 
 class Scheduler:
@@ -23,6 +29,7 @@ class Scheduler:
         self._world = world
         self._minor = settings.cluster_minor
         self._pending: dict[ObjectRef, None] = {}
+        self._not_before: dict[ObjectRef, tuple[float, float]] = {}  # when to try again, and the back-off that follows
 
     def keys(self, kind: ResourceKind, old: Json | None, new: Json | None) -> Iterable[ObjectRef]:
         """A pod that waits; every waiting pod when a node changes or another pod leaves or ends."""
@@ -33,7 +40,7 @@ class Scheduler:
             return [ref] if is_first or _spec_changed(old, new) else []
         if kind == POD:
             gone = (old or new or {})["metadata"]
-            self._pending.pop(POD.ref(gone["namespace"], gone["name"]), None)
+            self._forget(POD.ref(gone["namespace"], gone["name"]))
             frees = new is None or (new.get("status") or {}).get("phase") in ("Succeeded", "Failed")
             return list(self._pending) if frees else []
         return list(self._pending) if _matters(old, new) else []
@@ -42,6 +49,10 @@ class Scheduler:
         pod = self._world.find(POD, key)
         if pod is None or not _waits(pod):
             return None
+        moment = anyio.current_time()
+        again_s, backoff_s = self._not_before.get(key, (moment, BACKOFF_FIRST_S))
+        if moment < again_s:
+            return again_s - moment
         nodes = [node for node in self._world.all(NODE) if not is_deleting(node)]
         reasons: list[str] = []
         for node in nodes:
@@ -50,8 +61,13 @@ class Scheduler:
                 await self._bind(pod, node["metadata"]["name"])
                 return None
             reasons += found
+        self._not_before[key] = (moment + backoff_s, min(backoff_s * 2, BACKOFF_MAX_S))
         await self._tell(pod, unschedulable_words(len(nodes), reasons, minor=self._minor))
         return None
+
+    def _forget(self, key: ObjectRef) -> None:
+        self._pending.pop(key, None)
+        self._not_before.pop(key, None)
 
     async def _bind(self, pod: Json, node: str) -> None:
         await self._world.bind(pod, node)

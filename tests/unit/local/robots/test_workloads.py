@@ -338,3 +338,17 @@ def test_a_pod_that_is_never_ready_stays_running():
         assert are_ready(scene, 0) and scene.cluster.get(POD, "phi-0")["status"]["phase"] == "Running"
 
     live(scenario, RobotSettings(faults=(parse_fault("server-never-ready"),), is_strict=True))
+
+
+def test_the_same_seed_replays_every_event():
+    async def scenario(scene: Scene) -> None:
+        for index in range(3):
+            await scene.make(NODE_CLAIM, claim(f"ws{index:010d}"))
+        await scene.make(STATEFUL_SET, stateful_set(2))
+        await scene.make(DEPLOYMENT, deployment(2))
+        await scene.make(JOB, job())
+        await scene.settle(120)
+
+    faults = (parse_fault("server-crash-loop@web-*"), parse_fault("device-plugin-flapping=20@ws0000000001"))
+    lives = [live(scenario, RobotSettings(faults=faults, is_strict=True), seed=seed) for seed in (3, 3, 4)]
+    assert lives[0].events == lives[1].events != lives[2].events
