@@ -84,6 +84,9 @@ def _size(view: ClusterView, root: RootMeta, ws: Workspace, settings: PlanSettin
     if ws.inference.preset is None and ws.inference.template is None:
         what = "inference: neither preset nor template is given"
         raise _Stopped(_failed(root, "InvalidWorkspace", what, "give it one of the two"))
+    if wrong := _adapter_error(ws):
+        step = "put the adapter on a volume and name it with source.volumeSource"
+        raise _Stopped(_failed(root, "InvalidWorkspace", wrong, step))
     if ws.inference.template is not None:
         return _of_template(root, ws, settings)
     preset = _preset(root, ws)
@@ -107,6 +110,14 @@ def _name_error(name: str) -> str:
         return f"metadata.name: {len(name)} characters, of which pods allow {WORKSPACE_NAME_LENGTH_MAX}"
     if name[:1].isdigit() or "." in name:
         return f"metadata.name: {name!r} cannot name a Service: it must start with a letter and hold no dot"
+    return ""
+
+
+def _adapter_error(ws: Workspace) -> str:
+    """Adapters are mounted from volumes; one that would silently be missing from the server is refused."""
+    for index, adapter in enumerate(ws.inference.adapters if ws.inference else ()):
+        if adapter.source is None or not adapter.source.name or not adapter.source.volume_source:
+            return f"inference.adapters[{index}].source: expected a name and a volumeSource"
     return ""
 
 

@@ -111,6 +111,11 @@ def _serving(s: Snapshot, root: RootMeta, ws: Workspace, sizing: Sizing, image: 
         architecture=preset.architecture,
         gpu_resource=sizing.gpu_resource,
         config_map=inference.config or "",
+        adapters={
+            adapter.source.name: adapter.source.volume_source
+            for adapter in inference.adapters
+            if adapter.source and adapter.source.volume_source
+        },
         access_secret=(options.model_access_secret or "") if options else "",
         pins=_pins(s, root),
     )

@@ -7,13 +7,14 @@ from dataclasses import dataclass, field
 from math import ceil
 
 from kaito.api.meta import Json, ObjectRef
-from kaito.api.names import LABEL_WORKSPACE, WORKSPACE_UID_ANNOTATION, headless_service_name
+from kaito.api.names import LABEL_WORKSPACE, WORKSPACE_UID_ANNOTATION, bounded_name, headless_service_name
 from kaito.api.workloads import STATEFUL_SET
 from kaito.plan.placement import node_affinity, tolerations
 from kaito.plan.ports import KV_EVENTS_PORT, SERVER_PORT
 from kaito.state.view import ServerCapabilities
 
 CONFIG_DIR = "/mnt/config"
+ADAPTERS_DIR = "/mnt/adapter"
 WEIGHTS_DIR = "/workspace/weights"
 
 PROBE_PERIOD_S = 10
@@ -44,7 +45,7 @@ class Serving:
     gpu_resource: str = "nvidia.com/gpu"
     config_map: str = ""  # empty: none
     access_secret: str = ""  # empty: none; its key HF_TOKEN is the hub's token
-    image_pull_secrets: tuple[str, ...] = ()
+    adapters: Mapping[str, Json] = field(default_factory=dict)  # name → the volume source that holds it
     pins: Mapping[str, str] = field(default_factory=dict)  # node labels that the pods insist on
 
 
@@ -96,8 +97,6 @@ def _pod(root: ObjectRef, serving: Serving, cloud_provider: str, capabilities: S
     }
     if affinity := node_affinity(serving.pins):
         pod["affinity"] = affinity
-    if serving.image_pull_secrets:
-        pod["imagePullSecrets"] = [{"name": name} for name in serving.image_pull_secrets]
     return pod
 
 
@@ -140,6 +139,8 @@ def _mounts(serving: Serving) -> list[Json]:
     ]
     if serving.config_map:
         mounts.append({"name": "config-volume", "mountPath": CONFIG_DIR})
+    for name in sorted(serving.adapters):
+        mounts.append({"name": _adapter_volume(name), "mountPath": f"{ADAPTERS_DIR}/{name}", "readOnly": True})
     return mounts
 
 
@@ -150,7 +151,13 @@ def _volumes(serving: Serving) -> list[Json]:
     ]
     if serving.config_map:
         volumes.append({"name": "config-volume", "configMap": {"name": serving.config_map}})
+    for name, source in sorted(serving.adapters.items()):
+        volumes.append({"name": _adapter_volume(name), **source})
     return volumes
+
+
+def _adapter_volume(name: str) -> str:
+    return bounded_name(f"adapter-volume-{name.replace('.', '-')}")
 
 
 def _probes(serving: Serving, capabilities: ServerCapabilities) -> Json:

@@ -321,6 +321,17 @@ def test_a_config_map_is_mounted_and_passed_and_the_token_comes_from_the_secret(
     }
 
 
+def test_an_adapter_is_mounted_from_its_volume_and_lora_is_on() -> None:
+    claim = {"persistentVolumeClaim": {"claimName": "tuned"}}
+    inference = {"adapters": [{"source": {"name": "mine.v1", "volumeSource": claim}}]}
+    made = children(inference=inference)["StatefulSet", "phi"]["spec"]["template"]["spec"]
+    (pod,) = made["containers"]
+    assert {"--enable-lora", "--kaito-adapters-dir=/mnt/adapter"} <= set(pod["command"])
+    volume = "adapter-volume-mine-v1"
+    assert pod["volumeMounts"][-1] == {"name": volume, "mountPath": "/mnt/adapter/mine.v1", "readOnly": True}
+    assert made["volumes"][-1] == {"name": volume, **claim}
+
+
 def test_annotations_choose_engine_and_performance_mode() -> None:
     made = container(annotations={"kaito.sh/runtime": "transformers", "kaito.sh/performance-mode": "throughput"})
     assert {"--engine=transformers", "--performance-mode=throughput"} <= set(made["command"])
@@ -355,6 +366,9 @@ VARIANTS: dict[str, dict[str, Any]] = {
     },
     "two nodes": {"nodes": 2, "preset": "deepseek-ai/DeepSeek-R1-0528", "instance_type": "Standard_ND96asr_A100_v4"},
     "template": {"preset": None, "template": TEMPLATE},
+    "adapter": {
+        "inference": {"adapters": [{"source": {"name": "mine", "volumeSource": {"emptyDir": {}}}}]},
+    },
     "load balancer": {"annotations": {"kaito.sh/enablelb": "True"}},
 }
 

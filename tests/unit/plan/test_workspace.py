@@ -10,6 +10,7 @@ from kaito.api.core import SERVICE
 from kaito.api.meta import Json, ObjectRef
 from kaito.api.nodeclaim import NODE_CLAIM
 from kaito.api.workloads import STATEFUL_SET
+from kaito.api.workspace import WorkspaceStatus
 from kaito.plan.actions import Action, Apply, Create, Delete, Emit, PatchRoot, PatchStatus, Plan, Read
 from kaito.plan.workspace import plan_workspace
 from kaito.settings import PlanSettings
@@ -403,3 +404,12 @@ def test_every_generation_is_observed_in_every_condition() -> None:
     assert life.settle(60) == ["PatchStatus"]
     assert {item["observedGeneration"] for item in life.status["conditions"]} == {7}
     assert {item["lastTransitionTime"] for item in life.status["conditions"]} == {at(0)}
+
+
+def test_the_server_prunes_nothing_of_what_we_write() -> None:
+    life = Life()
+    life.serve()
+    life.world.put(node("n0", gpus=0, labels={"apps": "phi"}))
+    life.settle(50)
+    as_stored = WorkspaceStatus.model_validate(life.status).model_dump(by_alias=True, exclude_unset=True, mode="json")
+    assert as_stored == life.status and life.status["blockers"]
