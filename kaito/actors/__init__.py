@@ -1,0 +1,1 @@
+"""Who acts: keyed workers. At most one task per key; everything is bounded."""

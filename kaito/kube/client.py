@@ -1,7 +1,7 @@
 """The seam: all that the operator and the robots ever ask of an API server.
 
 Three implementations pass one contract suite: `kube.adapter` (HTTP, kubernetes-asyncio's configuration and session),
-`local.client` (the embedded API server in process, used by the simulator) and, through the first, a real kube-apiserver.
+`local.client` (the embedded API server in process, used by the simulator) and, through the first, a real one.
 Lists and watches are bytes, because decoding them is the hot path and belongs to `watchers`; writes are decoded JSON.
 
 Every method raises `kube.errors.ApiError` subclasses, and `Unreachable` when its deadline passes.
@@ -59,7 +59,7 @@ class KubeClient(Protocol):
     ) -> AbstractAsyncContextManager[AsyncIterator[bytes]]:
         """A watch with bookmarks: chunks of newline-delimited JSON as they come from the socket, in any split.
 
-        Entering raises `Gone`, `NotFound` …; the iterator ends when the server closes and raises `Unreachable` on a reset.
+        Entering raises `Gone`, `NotFound` …; the iterator ends when the server closes, a reset raises `Unreachable`.
         """
         ...
 

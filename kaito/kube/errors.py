@@ -4,7 +4,7 @@ from __future__ import annotations
 
 
 class ApiError(Exception):
-    """Base: `code` is the HTTP status (0: none was received), `reason` the Status reason, `message` the server's words."""
+    """Base: `code` is the HTTP status (0: none was received), `reason` the Status reason, `message` its words."""
 
     code = 0
 

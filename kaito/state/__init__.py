@@ -1,0 +1,1 @@
+"""What is: the in-memory world. Pure, synchronous, one writer; events go in, dirtied roots come out."""

@@ -14,7 +14,7 @@ from kaito.api.workloads import StatefulSet
 
 @dataclass(frozen=True, slots=True)
 class InvalidObject:
-    """A root that does not fit its model: what is wrong with it, per field; it becomes a condition, never an exception."""
+    """A root that does not fit its model: what is wrong, per field. It becomes a condition, never an exception."""
 
     ref: ObjectRef
     uid: str
@@ -92,7 +92,7 @@ class ClusterView(Protocol):
         ...
 
     def config_map(self, namespace: str, name: str) -> ConfigMap | None:
-        """A ConfigMap that a root references; None when it does not exist (`is_synced_ref` tells unknown from absent)."""
+        """A ConfigMap that a root references; None when it is not there (`is_synced_ref` tells unknown from absent)."""
         ...
 
     def is_synced_ref(self, kind: ResourceKind, namespace: str, name: str) -> bool:

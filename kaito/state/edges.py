@@ -1,0 +1,97 @@
+"""How one object points at another, as hashable keys.
+
+An object *points at* keys (`edges`) and is *known by* keys (`names`); where the two meet there is an edge. Neither side
+needs to exist yet, so events may come in any order. Only `Workspace` keys name roots.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+from typing import Any, TypeAlias
+
+from kaito.api.core import CONFIG_MAP, NODE, POD, ConfigMap, Node, Pod, Service
+from kaito.api.meta import ObjectMeta, ObjectRef
+from kaito.api.names import LABEL_WORKSPACE, LABEL_WORKSPACE_NAMESPACE, is_reserved_label
+from kaito.api.nodeclaim import NODE_CLAIM, NodeClaim
+from kaito.api.workloads import StatefulSet
+from kaito.api.workspace import WORKSPACE, Workspace
+from kaito.state.view import InvalidObject
+
+Key: TypeAlias = Hashable
+
+
+def provider_key(provider_id: str) -> Key:
+    return ("providerID", provider_id)
+
+
+def label_key(key: str, value: str) -> Key:
+    return ("label", key, value)
+
+
+def by_label_pair(metadata: ObjectMeta) -> tuple[ObjectRef, ...]:
+    """The Workspace that a cluster-scoped object carries in its two labels."""
+    name, namespace = metadata.label(LABEL_WORKSPACE), metadata.label(LABEL_WORKSPACE_NAMESPACE)
+    return (WORKSPACE.ref(namespace, name),) if name and namespace else ()
+
+
+def by_owner_or_label(metadata: ObjectMeta) -> tuple[ObjectRef, ...]:
+    """The Workspace that controls a namespaced object, or that its label names."""
+    names = [owner.name for owner in metadata.owner_references if owner.controller and owner.kind == WORKSPACE.kind]
+    if label := metadata.label(LABEL_WORKSPACE):
+        names.append(label)
+    return tuple(WORKSPACE.ref(metadata.namespace, name) for name in dict.fromkeys(names))
+
+
+def claim_edges(claim: NodeClaim) -> tuple[Key, ...]:
+    node: list[Key] = [NODE.ref("", claim.status.node_name)] if claim.status.node_name else []
+    machine: list[Key] = [provider_key(claim.status.provider_id)] if claim.status.provider_id else []
+    return (*by_label_pair(claim.metadata), *node, *machine)
+
+
+def node_edges(node: Node) -> tuple[Key, ...]:
+    return by_label_pair(node.metadata)
+
+
+def node_names(node: Node) -> tuple[Key, ...]:
+    """Its name, its machine, and each of its labels: any of them may be what others point at."""
+    machine = [provider_key(node.spec.provider_id)] if node.spec.provider_id else []
+    labels = [label_key(key, value) for key, value in (node.metadata.labels or {}).items()]
+    return (NODE.ref("", node.metadata.name), *machine, *labels)
+
+
+def pod_edges(pod: Pod) -> tuple[Key, ...]:
+    node = (NODE.ref("", pod.spec.node_name),) if pod.spec.node_name else ()
+    return (*by_owner_or_label(pod.metadata), *node)
+
+
+def child_edges(child: StatefulSet | Service) -> tuple[Key, ...]:
+    """A child also answers to the root of its own name: a foreign object that holds the name is news too."""
+    name = child.metadata.name.removesuffix("-headless")
+    own = WORKSPACE.ref(child.metadata.namespace, name)
+    return tuple(dict.fromkeys((*by_owner_or_label(child.metadata), own)))
+
+
+def workspace_edges(root: Workspace | InvalidObject) -> tuple[Key, ...]:
+    """The ConfigMap that it names, and one label of its selector: each node it may use carries that one."""
+    if isinstance(root, InvalidObject):
+        return ()
+    section = root.inference or root.tuning
+    config: list[Key] = [CONFIG_MAP.ref(root.ref.namespace, section.config)] if section and section.config else []
+    labels = sorted((k, v) for k, v in root.resource.label_selector.match_labels.items() if not is_reserved_label(k))
+    return (*config, *(label_key(key, value) for key, value in labels[:1]))
+
+
+def no_edges(_: Any) -> tuple[Key, ...]:
+    return ()
+
+
+def config_map_names(config_map: ConfigMap) -> tuple[Key, ...]:
+    return (CONFIG_MAP.ref(config_map.metadata.namespace, config_map.metadata.name),)
+
+
+def claim_names(claim: NodeClaim) -> tuple[Key, ...]:
+    return (NODE_CLAIM.ref("", claim.metadata.name),)
+
+
+def pod_names(pod: Pod) -> tuple[Key, ...]:
+    return (POD.ref(pod.metadata.namespace, pod.metadata.name),)

@@ -1,0 +1,106 @@
+"""Writes that were sent and have not been seen again yet. They park their root: it is not planned on a stale view.
+
+An expectation opens before its request is sent, so that an event that overtakes the answer is not missed: until the
+answer names the new resourceVersion, every version seen of the object is remembered. It is met by that very version, by
+a deletion of that uid, or by a relist that began after the write was answered; it expires with a warning, because a
+watch may never show a version (it was coalesced away).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from kaito.api.meta import ObjectRef
+
+EXPIRY_S = 30.0
+
+
+@dataclass(slots=True)
+class Expectation:
+    """`version` is None until the write was answered; `answered_s` and `deadline_s` are monotonic seconds."""
+
+    root: ObjectRef
+    ref: ObjectRef
+    deadline_s: float
+    uid: str = ""
+    is_deletion: bool = False
+    version: str | None = None
+    answered_s: float = 0.0
+    seen: set[str] = field(default_factory=set)
+
+
+class Expectations:
+    def __init__(self) -> None:
+        self._by_object: dict[ObjectRef, list[Expectation]] = {}
+        self._by_root: dict[ObjectRef, list[Expectation]] = {}
+
+    def __len__(self) -> int:
+        return sum(len(found) for found in self._by_root.values())
+
+    def open(
+        self, root: ObjectRef, ref: ObjectRef, *, now_s: float, uid: str = "", is_deletion: bool = False
+    ) -> Expectation:
+        """To be called before the request is sent."""
+        opened = Expectation(root, ref, now_s + EXPIRY_S, uid, is_deletion)
+        self._by_object.setdefault(ref, []).append(opened)
+        self._by_root.setdefault(root, []).append(opened)
+        return opened
+
+    def answered(self, opened: Expectation, *, version: str, now_s: float) -> bool:
+        """The write was carried out as this version. Returns whether the graph has seen it already."""
+        opened.version, opened.answered_s = version, now_s
+        if version in opened.seen:
+            self.drop(opened)
+            return True
+        opened.seen.clear()
+        return False
+
+    def drop(self, opened: Expectation) -> None:
+        """The write failed, or nothing will come of it."""
+        for index, key in ((self._by_object, opened.ref), (self._by_root, opened.root)):
+            found = index.get(key, [])
+            if opened in found:
+                found.remove(opened)
+            if not found:
+                index.pop(key, None)
+
+    def observe(self, ref: ObjectRef, *, uid: str, version: str, is_deleted: bool) -> frozenset[ObjectRef]:
+        """An event of the object reached the graph. Returns the roots that were waiting for it."""
+        met = set()
+        for opened in tuple(self._by_object.get(ref, ())):
+            if opened.is_deletion:
+                is_met = is_deleted or (bool(opened.uid) and uid != opened.uid)
+            else:
+                is_met = opened.version is not None and (
+                    version == opened.version or (is_deleted and uid == opened.uid)
+                )
+            if is_met:
+                self.drop(opened)
+                met.add(opened.root)
+            elif opened.version is None:
+                opened.seen.add(version)
+        return frozenset(met)
+
+    def relisted(self, kind: str, began_s: float) -> frozenset[ObjectRef]:
+        """A list of the kind that began at `began_s` is complete: it shows all that was answered before."""
+        met = set()
+        for ref in [ref for ref in self._by_object if ref.kind == kind]:
+            for opened in tuple(self._by_object.get(ref, ())):
+                if (opened.version is not None or opened.is_deletion) and opened.answered_s <= began_s:
+                    self.drop(opened)
+                    met.add(opened.root)
+        return frozenset(met)
+
+    def unmet(self, root: ObjectRef) -> tuple[Expectation, ...]:
+        """What the root still waits for."""
+        return tuple(self._by_root.get(root, ()))
+
+    def expire(self, now_s: float) -> tuple[Expectation, ...]:
+        """Gives up on what is overdue, and returns it for the log."""
+        overdue = [opened for found in self._by_root.values() for opened in found if opened.deadline_s <= now_s]
+        for opened in overdue:
+            self.drop(opened)
+        return tuple(overdue)
+
+    def next_deadline_s(self) -> float | None:
+        return min((opened.deadline_s for found in self._by_root.values() for opened in found), default=None)

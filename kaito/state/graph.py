@@ -1,0 +1,156 @@
+"""StateGraph: objects and the edges between them. `apply(event)` says which roots have something new to look at.
+
+Single writer, no await: a view taken between two events is consistent. Per event the work is proportional to the edges
+of the one object, never to the number of roots.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from kaito.api.meta import ObjectRef, ResourceKind
+from kaito.state.edges import Key
+from kaito.state.events import Apply, InitDone, WatchEvent
+from kaito.state.kinds import KINDS, KindRow, is_news
+from kaito.state.store import Change, Store
+from kaito.state.view import Answer, ServerCapabilities
+
+
+class StateGraph:
+    def __init__(self, kinds: Iterable[KindRow] = KINDS) -> None:
+        self.rows: dict[ResourceKind, KindRow] = {row.kind: row for row in kinds}
+        self.stores: dict[ResourceKind, Store] = {kind: Store() for kind in self.rows}
+        self.absent: set[ResourceKind] = set()
+        self.looked_up: set[ObjectRef] = set()  # of kinds watched by name
+        self.capabilities = ServerCapabilities()
+        self.answers: dict[tuple[ObjectRef, str], Answer] = {}
+        self.pointing: dict[Key, dict[ObjectRef, None]] = {}  # key → who points at it
+        self.known: dict[Key, dict[ObjectRef, None]] = {}  # key → who is known by it
+        self._by_kind = {row.kind.kind: row for row in self.rows.values()}
+        self._root_kinds = frozenset(row.kind.kind for row in self.rows.values() if row.is_root)
+
+    # What goes in.
+
+    def apply(self, kind: ResourceKind, event: WatchEvent) -> frozenset[ObjectRef]:
+        """Takes one event in. Returns the roots that it dirtied, by its old and by its new edges."""
+        store = self.stores[kind]
+        was_synced = store.is_synced
+        dirtied = self._take(self.rows[kind], store.receive(event))
+        if isinstance(event, InitDone):
+            self.absent.discard(kind)
+            if not was_synced:
+                dirtied |= set(self.roots())
+        return frozenset(dirtied)
+
+    def apply_named(self, kind: ResourceKind, ref: ObjectRef, obj: Any | None) -> frozenset[ObjectRef]:
+        """The state of one object of a kind that is watched by name; None: looked up, and it does not exist."""
+        store, before = self.stores[kind], self.stores[kind].get(ref)
+        is_first = ref not in self.looked_up
+        self.looked_up.add(ref)
+        changes = store.discard(ref) if obj is None else store.receive(Apply(ref, obj))
+        dirtied = self._take(self.rows[kind], changes)
+        if is_first and before is None:
+            dirtied |= self._roots_towards(ref)
+        return frozenset(dirtied)
+
+    def forget_named(self, kind: ResourceKind, ref: ObjectRef) -> None:
+        """Nobody refers to it any more."""
+        self.looked_up.discard(ref)
+        self._take(self.rows[kind], self.stores[kind].discard(ref))
+
+    def mark_absent(self, kind: ResourceKind) -> frozenset[ObjectRef]:
+        """Discovery succeeded without the kind: synced and empty. Dirties every root when that is new."""
+        if kind in self.absent:
+            return frozenset()
+        self.absent.add(kind)
+        self._take(self.rows[kind], self.stores[kind].clear())
+        return frozenset(self.roots())
+
+    def record_answer(self, root: ObjectRef, key: str, answer: Answer) -> frozenset[ObjectRef]:
+        """The answer to a `Read` action."""
+        self.answers[root, key] = answer
+        return frozenset({root})
+
+    # What comes out.
+
+    def roots(self) -> tuple[ObjectRef, ...]:
+        return tuple(ref for kind, row in self.rows.items() if row.is_root for ref in self.stores[kind])
+
+    def referenced(self) -> frozenset[ObjectRef]:
+        """Objects of by-name kinds that some root points at."""
+        named = {row.kind.kind for row in self.rows.values() if row.by_name}
+        return frozenset(key for key in self.pointing if isinstance(key, ObjectRef) and key.kind in named)
+
+    def missing(self) -> tuple[str, ...]:
+        """Kinds that have not been listed yet, by plural, in the order of the rows."""
+        return tuple(
+            kind.plural for kind, row in self.rows.items() if not row.by_name and not self.stores[kind].is_synced
+        )
+
+    def pointers(self, key: Key, kind: ResourceKind) -> list[ObjectRef]:
+        """Objects of this kind that point at the key."""
+        return [ref for ref in self.pointing.get(key, ()) if ref.kind == kind.kind]
+
+    def sizes(self) -> Mapping[str, int]:
+        return {kind.plural: len(store) for kind, store in self.stores.items()}
+
+    # Edges.
+
+    def _take(self, row: KindRow, changes: Iterable[Change]) -> set[ObjectRef]:
+        dirtied: set[ObjectRef] = set()
+        for ref, before, after in changes:
+            if before is not None and after is not None and not is_news(before, after):
+                continue
+            if before is not None:
+                dirtied |= self._touched(row, ref, before)
+                self._unlink(row, ref, before)
+            if after is not None:
+                self._link(row, ref, after)
+                dirtied |= self._touched(row, ref, after)
+            if row.is_root:
+                dirtied.add(ref)
+                if after is None:
+                    self._forget_answers(ref)
+        return dirtied
+
+    def _link(self, row: KindRow, ref: ObjectRef, obj: Any) -> None:
+        for key in row.edges(obj):
+            self.pointing.setdefault(key, {})[ref] = None
+        for key in row.names(obj):
+            self.known.setdefault(key, {})[ref] = None
+
+    def _unlink(self, row: KindRow, ref: ObjectRef, obj: Any) -> None:
+        for index, keys in ((self.pointing, row.edges(obj)), (self.known, row.names(obj))):
+            for key in keys:
+                holders = index.get(key)
+                if holders is not None:
+                    holders.pop(ref, None)
+                    if not holders:
+                        del index[key]
+
+    def _touched(self, row: KindRow, ref: ObjectRef, obj: Any) -> set[ObjectRef]:
+        """Roots that this object points at, and roots from which a path of pointers leads to it."""
+        found = {key for key in row.edges(obj) if isinstance(key, ObjectRef) and key.kind in self._root_kinds}
+        for key in row.names(obj):
+            found |= self._roots_towards(key)
+        return found
+
+    def _roots_towards(self, key: Key) -> set[ObjectRef]:
+        """Roots that point at the key, or that something pointing at it points at (node ← claim → root)."""
+        found: set[ObjectRef] = set()
+        for holder in self.pointing.get(key, ()):
+            if holder.kind in self._root_kinds:
+                found.add(holder)
+                continue
+            row = self._by_kind[holder.kind]
+            obj = self.stores[row.kind].get(holder)
+            if obj is not None:
+                found |= {
+                    edge for edge in row.edges(obj) if isinstance(edge, ObjectRef) and edge.kind in self._root_kinds
+                }
+        return found
+
+    def _forget_answers(self, root: ObjectRef) -> None:
+        for key in [key for key in self.answers if key[0] == root]:
+            del self.answers[key]

@@ -1,0 +1,94 @@
+"""GraphView: the ClusterView over a StateGraph. Lookups by index; answers in a stable order."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from kaito.api.core import CONFIG_MAP, NODE, POD, SERVICE, ConfigMap, Node, Pod, Service
+from kaito.api.meta import ObjectRef, ResourceKind
+from kaito.api.nodeclaim import NODE_CLAIM, NodeClaim
+from kaito.api.workloads import STATEFUL_SET, StatefulSet
+from kaito.api.workspace import WORKSPACE
+from kaito.state.edges import label_key, provider_key
+from kaito.state.graph import StateGraph
+from kaito.state.view import Answer, InvalidObject, ServerCapabilities
+
+
+class GraphView:
+    def __init__(self, graph: StateGraph) -> None:
+        self._graph = graph
+
+    @property
+    def capabilities(self) -> ServerCapabilities:
+        return self._graph.capabilities
+
+    def is_synced(self, kind: ResourceKind) -> bool:
+        return self._graph.stores[kind].is_synced
+
+    def is_absent(self, kind: ResourceKind) -> bool:
+        return kind in self._graph.absent
+
+    def root(self, ref: ObjectRef) -> Any | InvalidObject | None:
+        return self._graph.stores[WORKSPACE].get(ref)
+
+    def roots(self, kind: ResourceKind) -> tuple[Any | InvalidObject, ...]:
+        store = self._graph.stores[kind]
+        return tuple(obj for _, obj in sorted(store.items(), key=lambda item: item[0]))
+
+    def claims_of(self, root: ObjectRef) -> tuple[NodeClaim, ...]:
+        return self._found(NODE_CLAIM, self._graph.pointers(root, NODE_CLAIM))
+
+    def claim(self, name: str) -> NodeClaim | None:
+        return self._graph.stores[NODE_CLAIM].get(NODE_CLAIM.ref("", name))
+
+    def node_of(self, claim: NodeClaim) -> Node | None:
+        nodes = self._graph.stores[NODE]
+        if claim.status.node_name:
+            return nodes.get(NODE.ref("", claim.status.node_name))
+        if claim.status.provider_id:
+            holders = self._graph.known.get(provider_key(claim.status.provider_id), {})
+            return nodes.get(min(holders)) if holders else None
+        return None
+
+    def nodes_of(self, root: ObjectRef) -> tuple[Node, ...]:
+        labelled = self._graph.pointers(root, NODE)
+        claimed = [node for claim in self.claims_of(root) if (node := self.node_of(claim))]
+        return self._found(NODE, {*labelled, *(NODE.ref("", node.metadata.name) for node in claimed)})
+
+    def nodes(self, match_labels: dict[str, str]) -> tuple[Node, ...]:
+        graph = self._graph
+        if not match_labels:
+            return self._found(NODE, graph.stores[NODE])
+        holders = [graph.known.get(label_key(key, value), {}) for key, value in match_labels.items()]
+        fewest = min(holders, key=len)
+        return self._found(NODE, [ref for ref in fewest if all(ref in others for others in holders)])
+
+    def stateful_set(self, root: ObjectRef) -> StatefulSet | None:
+        return self._graph.stores[STATEFUL_SET].get(STATEFUL_SET.ref(root.namespace, root.name))
+
+    def service(self, namespace: str, name: str) -> Service | None:
+        return self._graph.stores[SERVICE].get(SERVICE.ref(namespace, name))
+
+    def pods_of(self, root: ObjectRef) -> tuple[Pod, ...]:
+        found: list[Pod] = list(self._found(POD, self._graph.pointers(root, POD)))
+        return tuple(sorted(found, key=_ordinal))
+
+    def config_map(self, namespace: str, name: str) -> ConfigMap | None:
+        return self._graph.stores[CONFIG_MAP].get(CONFIG_MAP.ref(namespace, name))
+
+    def is_synced_ref(self, kind: ResourceKind, namespace: str, name: str) -> bool:
+        return kind.ref(namespace, name) in self._graph.looked_up
+
+    def answer(self, root: ObjectRef, key: str) -> Answer | None:
+        return self._graph.answers.get((root, key))
+
+    def _found(self, kind: ResourceKind, refs: Iterable[ObjectRef]) -> tuple[Any, ...]:
+        store = self._graph.stores[kind]
+        return tuple(obj for ref in sorted(refs) if (obj := store.get(ref)) is not None)
+
+
+def _ordinal(pod: Pod) -> tuple[int, str]:
+    """StatefulSet pods by number, others after them by name."""
+    number = pod.metadata.name.rpartition("-")[2]
+    return (int(number) if number.isdecimal() else 1 << 31, pod.metadata.name)

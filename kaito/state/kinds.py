@@ -1,0 +1,119 @@
+"""KINDS: one row per watched kind. From a row follow its watcher, store, edges, `synced`, RBAC and metrics label."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import msgspec
+
+from kaito.api.core import (
+    CONFIG_MAP,
+    CUSTOM_RESOURCE_DEFINITION,
+    NODE,
+    POD,
+    SERVICE,
+    ConfigMap,
+    CustomResourceDefinition,
+    Node,
+    Pod,
+    Service,
+)
+from kaito.api.meta import Json, ResourceKind
+from kaito.api.names import LABEL_WORKSPACE
+from kaito.api.nodeclaim import NODE_CLAIM, NodeClaim
+from kaito.api.workloads import STATEFUL_SET, StatefulSet
+from kaito.api.workspace import WORKSPACE, Workspace, parse_workspace
+from kaito.state.edges import (
+    Key,
+    child_edges,
+    claim_edges,
+    claim_names,
+    config_map_names,
+    no_edges,
+    node_edges,
+    node_names,
+    pod_edges,
+    pod_names,
+    workspace_edges,
+)
+from kaito.state.view import InvalidObject
+
+Verb = Literal["get", "list", "watch", "create", "patch", "delete"]
+READ: tuple[Verb, ...] = ("get", "list", "watch")
+OWN: tuple[Verb, ...] = (*READ, "create", "patch", "delete")
+
+
+@dataclass(frozen=True, slots=True)
+class KindRow:
+    """How one kind is watched, decoded and connected.
+
+    `wire` is what a line of the watch is decoded to; `decode` turns that into what the store holds. `by_name`: never
+    listed as a whole, each object is watched by its name while a root refers to it.
+    """
+
+    kind: ResourceKind
+    wire: Any
+    edges: Callable[[Any], tuple[Key, ...]]
+    names: Callable[[Any], tuple[Key, ...]] = no_edges
+    decode: Callable[[Any], Any] | None = None
+    label_selector: str = ""
+    by_name: bool = False
+    is_root: bool = False
+    verbs: tuple[Verb, ...] = READ
+
+
+def decode_workspace(raw: Json) -> Workspace | InvalidObject:
+    """The Workspace, or what is wrong with it as a value: one poisoned object stops nothing."""
+    found = parse_workspace(raw)
+    if isinstance(found, Workspace):
+        return found
+    metadata = raw.get("metadata") or {}
+    return InvalidObject(
+        ref=WORKSPACE.ref(str(metadata.get("namespace", "")), str(metadata.get("name", ""))),
+        uid=str(metadata.get("uid", "")),
+        resource_version=str(metadata.get("resourceVersion", "")),
+        generation=int(metadata.get("generation") or 0),
+        errors=found,
+        raw=raw,
+    )
+
+
+KINDS: tuple[KindRow, ...] = (
+    KindRow(
+        WORKSPACE,
+        dict[str, Any],
+        workspace_edges,
+        decode=decode_workspace,
+        is_root=True,
+        verbs=(*READ, "patch"),
+    ),
+    KindRow(NODE_CLAIM, NodeClaim, claim_edges, claim_names, verbs=OWN),
+    KindRow(NODE, Node, node_edges, node_names),
+    KindRow(POD, Pod, pod_edges, pod_names, label_selector=LABEL_WORKSPACE),
+    KindRow(STATEFUL_SET, StatefulSet, child_edges, verbs=OWN),
+    KindRow(SERVICE, Service, child_edges, verbs=OWN),
+    KindRow(CONFIG_MAP, ConfigMap, no_edges, config_map_names, by_name=True),
+    KindRow(CUSTOM_RESOURCE_DEFINITION, CustomResourceDefinition, no_edges),
+)
+
+
+def metadata_of(obj: Any) -> tuple[str, str]:
+    """uid and resourceVersion of whatever a store holds."""
+    if isinstance(obj, InvalidObject):
+        return obj.uid, obj.resource_version
+    return obj.metadata.uid, obj.metadata.resource_version
+
+
+def is_news(old: Any, new: Any) -> bool:
+    """Whether anything but the resourceVersion differs in what we keep: heartbeats of nodes do not."""
+    if not isinstance(new, msgspec.Struct) or type(old) is not type(new):
+        return True
+    fields = (name for name in new.__struct_fields__ if name != "metadata")
+    if any(getattr(old, name) != getattr(new, name) for name in fields):
+        return True
+    before, after = old.metadata, new.metadata  # type: ignore[attr-defined]
+    return any(
+        getattr(before, name) != getattr(after, name) for name in after.__struct_fields__ if name != "resource_version"
+    )
