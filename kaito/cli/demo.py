@@ -5,10 +5,10 @@ from __future__ import annotations
 import argparse
 import sys
 import tempfile
-from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
+from random import Random
 
 import anyio
 import yaml
@@ -21,7 +21,6 @@ from kaito.cli.demo_answers import show_answers
 from kaito.cli.demo_screen import Screen, screen_for
 from kaito.cli.demo_talk import NoAnswer
 from kaito.cli.demo_view import chain, has_failed, is_ready, stages_of
-from kaito.cli.explain import explain_workspace
 from kaito.cli.local import DIRECTORY, parts, shown
 from kaito.cli.signals import run_until_signal
 from kaito.clock import wall_clock
@@ -32,14 +31,12 @@ from kaito.local.cluster_settings import ClusterSettings
 from kaito.local.kubelet.service_proxy import address_of
 from kaito.local.presence import AlreadyRunning, live_in
 from kaito.local.robots.watching import follow
-from kaito.settings import PlanSettings
 from kaito.state.events import Apply, Delete, InitApply, WatchEvent
 
 EXAMPLE = "examples/quickstart/workspace-phi-3.5-mini.yaml"
 DEADLINE_S = 170.0  # the promise is three minutes for everything
 FAILED_GRACE_S = 20.0  # a failure that nobody mends in so long is one
 ADDRESS_TIMEOUT_S = 10.0
-NOTES_TIMEOUT_S = 2.0  # notes are a comfort: the progress does not wait for them
 
 
 class NotReady(Exception):
@@ -118,7 +115,6 @@ class Latest:
 
     ref: ObjectRef
     workspace: Json = field(default_factory=dict)
-    notes: dict[str, str] = field(default_factory=dict)  # what the gates say of stages that are passed
     changed: anyio.Event = field(default_factory=anyio.Event)
 
     def take(self, _: ResourceKind, event: WatchEvent) -> None:
@@ -139,9 +135,10 @@ async def _bring_up(cluster: Cluster, body: Json, screen: Screen) -> Json:
     made = await cluster.client.create(WORKSPACE, namespace, body)
     latest = Latest(WORKSPACE.ref(namespace, made["metadata"]["name"]), made)
     async with anyio.create_task_group() as tasks:
-        tasks.start_soon(follow, cluster.client, WORKSPACE, latest.take, Scope(namespace))
-        with screen.live(lambda: stages_of(latest.workspace or made, latest.notes)):
-            came_up = await _wait_ready(cluster, latest, screen)
+        scope = Scope(namespace)
+        tasks.start_soon(partial(follow, cluster.client, WORKSPACE, latest.take, rng=Random(), scope=scope))
+        with screen.live(lambda: stages_of(latest.workspace or made)):
+            came_up = await _wait_ready(latest, screen)
         tasks.cancel_scope.cancel()
     if not came_up:
         words = "\n".join(chain(latest.workspace, wall_clock())) if latest.workspace else "it was deleted"
@@ -149,19 +146,11 @@ async def _bring_up(cluster: Cluster, body: Json, screen: Screen) -> Json:
     return latest.workspace
 
 
-async def _annotate(cluster: Cluster, latest: Latest) -> None:
-    """Asks the gates what they say of what is passed: the reasoning behind the node count, names of nodes and pods."""
-    with suppress(ApiError), anyio.move_on_after(NOTES_TIMEOUT_S):
-        told = await explain_workspace(cluster.client, latest.ref, wall_clock(), PlanSettings())
-        latest.notes = {stage.gate: stage.message for stage in told.passed}
-
-
-async def _wait_ready(cluster: Cluster, latest: Latest, screen: Screen) -> bool:
+async def _wait_ready(latest: Latest, screen: Screen) -> bool:
     """Whether it is ready, within the deadline, and within the grace once it has failed."""
     deadline, failed_until = anyio.current_time() + DEADLINE_S, float("inf")
     while not is_ready(latest.workspace):
         changed = latest.changed
-        await _annotate(cluster, latest)
         screen.show()
         failing = has_failed(latest.workspace)
         failed_until = min(failed_until, anyio.current_time() + FAILED_GRACE_S) if failing else float("inf")
@@ -169,7 +158,6 @@ async def _wait_ready(cluster: Cluster, latest: Latest, screen: Screen) -> bool:
             await changed.wait()
         if scope.cancelled_caught:
             return False
-    await _annotate(cluster, latest)
     screen.show()
     return True
 

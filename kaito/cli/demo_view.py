@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Literal
@@ -45,10 +45,10 @@ class Stage:
         return WORDS.get(self.gate, self.gate)
 
 
-def stages_of(workspace: Json, notes: Mapping[str, str]) -> list[Stage]:
-    """Every stage of the Workspace in order. `notes` says more about stages that are passed."""
+def stages_of(workspace: Json) -> list[Stage]:
+    """Every stage of the Workspace in order."""
     status = workspace.get("status") or {}
-    passed = {entry["stage"]: parse_rfc3339(entry["at"]) for entry in status.get("timeline") or []}
+    passed = {entry["stage"]: entry for entry in status.get("timeline") or []}
     blocked = {blocker["gate"]: blocker for blocker in reversed(status.get("blockers") or [])}
     has_failed = _condition(workspace, "WorkspaceSucceeded").get("reason") == "workspaceFailed"
     stages = []
@@ -56,8 +56,8 @@ def stages_of(workspace: Json, notes: Mapping[str, str]) -> list[Stage]:
         if blocker := blocked.get(gate):
             mark: Mark = "failed" if has_failed and blocker is (status.get("blockers") or [None])[0] else "waiting"
             stages.append(Stage(gate, mark, parse_rfc3339(blocker["since"]), blocker.get("message") or ""))
-        elif gate in passed:
-            stages.append(Stage(gate, "passed", passed[gate], notes.get(gate, "")))
+        elif entry := passed.get(gate):
+            stages.append(Stage(gate, "passed", parse_rfc3339(entry["at"]), entry.get("message") or ""))
         else:
             stages.append(Stage(gate, "later"))
     return stages

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
+from functools import partial
 from random import Random
 from typing import TypeAlias
 
@@ -95,6 +96,7 @@ async def run_robots(
                 await tasks.start(robot.run, name=f"{robot.name} host")
             tasks.start_soon(drive.run, name=f"robot {robot.name}")
         for kind in world.kinds:
-            tasks.start_soon(follow, client, kind, world.receive, name=f"follow {kind.plural}")
+            stream = partial(follow, client, kind, world.receive, rng=world.chance("follow", kind.plural))
+            tasks.start_soon(stream, name=f"follow {kind.plural}")
         await world.wait_synced(world.kinds)
         task_status.started(world)

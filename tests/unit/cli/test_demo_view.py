@@ -18,7 +18,10 @@ def workspace(
         "metadata": {"name": "phi", "namespace": "default"},
         "status": {
             "state": "Pending",
-            "timeline": [{"stage": stage, "at": at(seconds)} for stage, seconds in passed.items()],
+            "timeline": [
+                {"stage": stage, "at": at(seconds), "message": f"{stage} is passed"}
+                for stage, seconds in passed.items()
+            ],
             "blockers": list(blockers),
             "conditions": [{"type": "WorkspaceSucceeded", "status": succeeded[0], "reason": succeeded[1]}],
         },
@@ -42,7 +45,7 @@ def test_every_gate_has_words():
 
 def test_stages_are_passed_waiting_or_later():
     stages = stages_of(
-        workspace({"NodesPlanned": 1, "ClaimCreated": 2}, blocker("ClaimLaunched", 2)), {"NodesPlanned": "1 node"}
+        workspace({"NodesPlanned": 1, "ClaimCreated": 2}, blocker("ClaimLaunched", 2)),
     )
     assert [(stage.gate, stage.mark) for stage in stages[:4]] == [
         ("NodesPlanned", "passed"),
@@ -50,13 +53,13 @@ def test_stages_are_passed_waiting_or_later():
         ("ClaimLaunched", "waiting"),
         ("NodeRegistered", "later"),
     ]
-    assert stages[0].note == "1 node" and stages[2].note == "it waits" and stages[2].since == moment(2)
+    assert stages[0].note == "NodesPlanned is passed" and stages[2].note == "it waits" and stages[2].since == moment(2)
 
 
 def test_a_failed_stage_is_marked_and_the_chain_names_object_and_remedy():
     found = workspace({}, blocker("ClaimLaunched", 0, nextStep="ask for quota"), succeeded=("False", "workspaceFailed"))
     assert has_failed(found) and not is_ready(found)
-    assert [stage.mark for stage in stages_of(found, {}) if stage.gate == "ClaimLaunched"] == ["failed"]
+    assert [stage.mark for stage in stages_of(found) if stage.gate == "ClaimLaunched"] == ["failed"]
     assert chain(found, moment(90)) == [
         "workspace/default/phi is Pending",
         "  because ClaimLaunched (Because) for 1m30s: it waits",
@@ -68,18 +71,18 @@ def test_a_failed_stage_is_marked_and_the_chain_names_object_and_remedy():
 def test_the_journal_tells_each_thing_once():
     journal = Journal(moment(0))
     first = workspace({"NodesPlanned": 0}, blocker("ClaimLaunched", 1))
-    assert journal.lines(stages_of(first, {})) == [
-        "    0s  ok    nodes planned",
+    assert journal.lines(stages_of(first)) == [
+        "    0s  ok    nodes planned: NodesPlanned is passed",
         "    1s  ...   machine launched: it waits",
     ]
-    assert journal.lines(stages_of(first, {})) == []
+    assert journal.lines(stages_of(first)) == []
     second = workspace({"NodesPlanned": 0, "ClaimLaunched": 4})
-    assert journal.lines(stages_of(second, {})) == ["    4s  ok    machine launched"]
-    assert journal.lines(stages_of(workspace({"NodesPlanned": 0}), {})) == ["        back  machine launched"]
+    assert journal.lines(stages_of(second)) == ["    4s  ok    machine launched: ClaimLaunched is passed"]
+    assert journal.lines(stages_of(workspace({"NodesPlanned": 0}))) == ["        back  machine launched"]
 
 
 def test_a_workspace_without_status_is_all_later():
-    stages = stages_of({"metadata": {"name": "phi"}}, {})
+    stages = stages_of({"metadata": {"name": "phi"}})
     assert {stage.mark for stage in stages} == {"later"}
 
 

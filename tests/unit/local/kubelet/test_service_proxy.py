@@ -6,6 +6,7 @@ import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
+from functools import partial
 from random import Random
 from typing import Any
 
@@ -34,7 +35,7 @@ async def proxied(cluster: FakeCluster) -> AsyncIterator[None]:
         await tasks.start(proxy.run)
         tasks.start_soon(drive.run)
         for kind in ServiceProxy.kinds:
-            tasks.start_soon(follow, cluster, kind, world.receive)
+            tasks.start_soon(partial(follow, cluster, kind, world.receive, rng=Random(1)))
         yield
         tasks.cancel_scope.cancel()
 

@@ -52,13 +52,14 @@ class FakeCluster:
         self, kind: ResourceKind, scope: Scope = ALL, *, resource_version: str, timeout_s: int
     ) -> AsyncIterator[AsyncIterator[bytes]]:
         async def chunks() -> AsyncIterator[bytes]:
-            at = int(resource_version)
-            while True:
+            at, ends_s = int(resource_version), anyio.current_time() + timeout_s
+            while anyio.current_time() < ends_s:
                 for of_kind, event in self.events[at:]:
                     if of_kind == kind:
                         yield json.dumps(event).encode() + b"\n"
                 at = self.version
-                await self.wake.wait()
+                with anyio.move_on_at(ends_s):
+                    await self.wake.wait()
 
         yield chunks()
 
