@@ -1,0 +1,195 @@
+"""Applier: executes a plan in order, with preconditions, and expects to see each write again.
+
+Creates that stand next to each other are independent and go out together. Every write is fenced: it is sent only when
+we may write for longer than its deadline. A create whose answer was lost is looked up: ours = success.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from copy import deepcopy
+from itertools import groupby
+from typing import assert_never
+
+import anyio
+
+from kaito.actors.outcome import Outcome, Retry, Settled, Terminal
+from kaito.api.meta import Json, ObjectRef, ResourceKind
+from kaito.kube.client import KubeClient
+from kaito.kube.errors import AlreadyExists, ApiError, BadRequest, Conflict, Invalid, NotFound, Unreachable
+from kaito.kube.ownership import adopt
+from kaito.plan.actions import Action, Apply, Create, Delete, Emit, PatchRoot, PatchStatus, Plan, Read
+from kaito.plan.ownership import is_own
+from kaito.state.expectations import Expectation, Expectations
+
+REQUEST_TIMEOUT_S = 30.0
+
+
+class MayNotWrite(Exception):
+    """The lease does not outlive the request's deadline."""
+
+
+class TakenByAnother(Exception):
+    """An object that is not ours holds the name of a child."""
+
+
+class Applier:
+    """`may_write(deadline_s)`: whether we lead until that monotonic second. `emit` and `read` must not block."""
+
+    def __init__(
+        self,
+        client: KubeClient,
+        expectations: Expectations,
+        *,
+        may_write: Callable[[float], bool],
+        emit: Callable[[Emit], None],
+        read: Callable[[Read], None],
+        on_write: Callable[[str, str], None] = lambda _verb, _outcome: None,
+    ) -> None:
+        self._client, self._expectations, self._may_write = client, expectations, may_write
+        self._emit, self._read, self._on_write = emit, read, on_write
+
+    async def execute(self, plan: Plan) -> Outcome:
+        """Carries the plan out up to the first failure. Never raises for what a server may answer."""
+        writes, versions = 0, _Versions()
+        for is_create, group in groupby(plan.actions, key=lambda action: isinstance(action, Create)):
+            batch = list(group)
+            if is_create:
+                outcomes = await self._together(plan.root, [item for item in batch if isinstance(item, Create)])
+            else:
+                outcomes = []
+                for action in batch:
+                    outcomes.append(await self._one(plan.root, action, versions))
+                    if not isinstance(outcomes[-1], Settled):
+                        break
+            for outcome in outcomes:
+                if not isinstance(outcome, Settled):
+                    return outcome
+                writes += outcome.writes
+        return Settled(writes)
+
+    async def _together(self, root: ObjectRef, creates: list[Create]) -> list[Outcome]:
+        outcomes: list[Outcome] = [Settled()] * len(creates)
+
+        async def run(index: int, action: Create) -> None:
+            outcomes[index] = await self._one(root, action, _Versions())
+
+        async with anyio.create_task_group() as tasks:
+            for index, action in enumerate(creates):
+                tasks.start_soon(run, index, action)
+        return outcomes
+
+    async def _one(self, root: ObjectRef, action: Action, versions: _Versions) -> Outcome:
+        match action:
+            case Emit():
+                self._emit(action)
+                return Settled()
+            case Read():
+                self._read(action)
+                return Settled()
+            case Create() | Apply() | PatchRoot() | PatchStatus() | Delete():
+                verb = type(action).__name__
+            case _:
+                assert_never(action)
+        try:
+            await self._write(root, action, versions)
+        except (MayNotWrite, TakenByAnother) as error:
+            self._on_write(verb, type(error).__name__)
+            return Retry(error)
+        except (Invalid, BadRequest) as error:
+            self._on_write(verb, error.reason)
+            return Terminal(error)
+        except ApiError as error:
+            self._on_write(verb, error.reason)
+            return Retry(error, error.retry_after_s or 0.0)
+        self._on_write(verb, "ok")
+        return Settled(1)
+
+    async def _write(
+        self, root: ObjectRef, action: Create | Apply | PatchRoot | PatchStatus | Delete, versions: _Versions
+    ) -> None:
+        now_s = anyio.current_time()
+        if not self._may_write(now_s + REQUEST_TIMEOUT_S):
+            raise MayNotWrite("the lease ends before the request would")
+        ref = action.root if isinstance(action, PatchRoot | PatchStatus) else action.ref
+        uid = action.uid if not isinstance(action, Create) else ""
+        opened = self._expectations.open(root, ref, now_s=now_s, uid=uid, is_deletion=isinstance(action, Delete))
+        try:
+            with anyio.CancelScope(deadline=now_s + REQUEST_TIMEOUT_S) as scope:
+                written = await self._send(action, versions)
+            if scope.cancelled_caught:
+                raise Unreachable(f"no answer within {REQUEST_TIMEOUT_S:.0f} s")
+        except BaseException:
+            self._expectations.drop(opened)
+            raise
+        self._expect(opened, action, written)
+
+    async def _send(
+        self, action: Create | Apply | PatchRoot | PatchStatus | Delete, versions: _Versions
+    ) -> Json | None:
+        """The object as it is now; None where there is nothing to be seen of it."""
+        match action:
+            case Create(kind, body, _):
+                return await self._create(kind, action.ref, body)
+            case Apply(kind, body, uid, _):
+                return await self._apply(kind, action.ref, body, uid)
+            case PatchRoot(kind, root, patch, uid, version, _):
+                sent = deepcopy(patch)
+                sent["metadata"] = (sent.get("metadata") or {}) | versions.precondition(root, uid, version)
+                return versions.note(root, await self._client.merge_patch(kind, root, sent))
+            case PatchStatus(kind, root, status, uid, version, _):
+                sent = {"metadata": versions.precondition(root, uid, version), "status": status}
+                return versions.note(root, await self._client.merge_patch(kind, root, sent, subresource="status"))
+            case Delete(kind, ref, uid, _):
+                try:
+                    await self._client.delete(kind, ref, uid=uid)
+                except (NotFound, Conflict):  # gone, or its name is another's: what was wanted holds
+                    return None
+                return {}
+
+    async def _create(self, kind: ResourceKind, ref: ObjectRef, body: Json) -> Json:
+        try:
+            return await self._client.create(kind, ref.namespace, body)
+        except (AlreadyExists, Unreachable) as error:
+            try:
+                live = await self._client.read(kind, ref)
+            except NotFound:
+                raise error from None
+            if is_own(body, live):
+                return live
+            raise TakenByAnother(f"{ref} exists and is not ours") from error
+
+    async def _apply(self, kind: ResourceKind, ref: ObjectRef, body: Json, uid: str) -> Json:
+        live = await self._client.read(kind, ref)
+        metadata = live["metadata"]
+        if metadata["uid"] != uid:
+            raise Conflict(f"{ref} is another object now")
+        adopted = adopt(metadata.get("managedFields") or [])
+        if adopted is not None:
+            precondition = {"uid": uid, "resourceVersion": metadata["resourceVersion"]}
+            await self._client.merge_patch(kind, ref, {"metadata": precondition | {"managedFields": adopted}})
+        return await self._client.apply(kind, ref, body | {"metadata": body["metadata"] | {"uid": uid}})
+
+    def _expect(self, opened: Expectation, action: Action, written: Json | None) -> None:
+        """A deletion waits for its event; any other write for the version that it made."""
+        if written is None:
+            self._expectations.drop(opened)
+        elif not isinstance(action, Delete):
+            version = str(written["metadata"]["resourceVersion"])
+            self._expectations.answered(opened, version=version, now_s=anyio.current_time())
+        else:
+            opened.answered_s = anyio.current_time()
+
+
+class _Versions:
+    """Within one plan our own write moves a root's resourceVersion on: later patches go on from it."""
+
+    def __init__(self) -> None:
+        self._latest: dict[ObjectRef, str] = {}
+
+    def precondition(self, root: ObjectRef, uid: str, version: str) -> Json:
+        return {"uid": uid, "resourceVersion": self._latest.get(root, version)}
+
+    def note(self, root: ObjectRef, written: Json) -> Json:
+        self._latest[root] = str(written["metadata"]["resourceVersion"])
+        return written

@@ -1,0 +1,31 @@
+"""How a turn of a key ended, and so when it comes again."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TypeAlias
+
+
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """All was done; the next event, or `recheck_s`, brings the key back."""
+
+    writes: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Retry:
+    """Something stood in the way that may pass: back off and plan again, not before `after_s`."""
+
+    error: Exception
+    after_s: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Terminal:
+    """Sending the same again is pointless: wait until the root or one of its objects changes."""
+
+    error: Exception
+
+
+Outcome: TypeAlias = Settled | Retry | Terminal
