@@ -44,7 +44,7 @@ def plan_deletion(view: ClusterView, root: RootMeta, now: datetime) -> Plan:
         if not claim.metadata.deletion_timestamp
     )
     verdicts = tuple(_wait(claim, root) for claim in claims)
-    return Plan(root.ref, deletes + _status(root, verdicts, now), verdicts)
+    return Plan(root.ref, _status(root, verdicts, now) + deletes, verdicts)
 
 
 def _wait(claim: NodeClaim, root: RootMeta) -> Waiting:

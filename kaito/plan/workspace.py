@@ -1,9 +1,10 @@
 """plan_workspace: one Workspace and the world around it → everything that should happen now. Pure.
 
-The order of a plan: claims that have expired go, claims that are missing come (independent of each other), Services
-and workload follow when the gates of the nodes are open, then what cannot be watched is read, then the status is
-written and its deepest cause told in an Event. A workload that exists is not torn down when a gate closes again: a
-model server that still answers is worth more than a tidy picture.
+The order of a plan: Services and workload first, for they are what the user waits for, once the gates of the nodes are
+open; then what cannot be watched is read, the status is written and its deepest cause told in an Event; claims go and
+come last, because they cost money: the status, which is patched on the resourceVersion that was seen, proves that the
+view of the Workspace is fresh, and names the wait should the claim be refused. A workload that exists is not torn down
+when a gate closes again: a model server that still answers is worth more than a tidy picture.
 """
 
 from __future__ import annotations
@@ -96,11 +97,11 @@ def _plan_valid(view: ClusterView, root: RootMeta, ws: Workspace, now: datetime,
     verdicts = judge_all(s)
     status = workspace_status(s, verdicts, generation=root.generation)
     actions = (
-        *_release_claims(s),
-        *_ask_for_nodes(s, root, sizing),
         *_place_workload(s, root, ws, sizing, verdicts),
         *missing_logs(s),
         *_report(root, status, verdicts),
+        *_release_claims(s),
+        *_ask_for_nodes(s, root, sizing),
     )
     return Plan(root.ref, actions, verdicts, _recheck_s(s, verdicts))
 

@@ -83,8 +83,8 @@ def test_a_claim_has_the_shape_that_provisioners_expect(cloud: Any, node_class: 
         match_labels={"apps": "phi", "kaito.sh/workspace": "evil"},
         annotations={"kaito.sh/node-image-family": "AzureLinux"},
     )
-    (create, *_) = plan_workspace(World(body), REF, moment(), settings).actions
-    assert isinstance(create, Create)
+    plan = plan_workspace(World(body), REF, moment(), settings)
+    (create,) = (action for action in plan.actions if isinstance(action, Create))
     name = create.body["metadata"].pop("name")
     assert create.body == {
         "apiVersion": "karpenter.sh/v1",
