@@ -14,8 +14,8 @@ import msgspec
 
 from kaito.api.meta import Json, ObjectRef
 from kaito.api.workspace import WORKSPACE
+from kaito.cli.clients import find_kubeconfig, open_client
 from kaito.cli.listed import graph_around
-from kaito.cli.status import find_kubeconfig
 from kaito.clock import rfc3339, wall_clock
 from kaito.kube.client import KubeClient
 from kaito.kube.errors import ApiError, NotFound
@@ -72,9 +72,7 @@ def parse_object(text: str, namespace: str) -> ObjectRef:
 
 
 async def _explain_at(kubeconfig: Path, ref: ObjectRef, settings: PlanSettings) -> Explanation:
-    from kaito.cli.local import parts
-
-    client = await parts().open_client(kubeconfig)
+    client = await open_client(kubeconfig)
     try:
         return await explain_workspace(client, ref, wall_clock(), settings)
     finally:

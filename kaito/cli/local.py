@@ -14,6 +14,7 @@ from random import Random
 
 import anyio
 
+from kaito.cli.clients import open_client
 from kaito.cli.cluster_arguments import add_cluster_arguments, cluster_settings, faults_help
 from kaito.cli.signals import run_until_signal
 from kaito.clock import wall_clock
@@ -177,8 +178,7 @@ def _robots(args: argparse.Namespace) -> int:
 
 
 async def _drive(settings: ClusterSettings, only: tuple[str, ...]) -> int:
-    found = parts()
-    client = await found.open_client(settings.kubeconfig)
+    client = await open_client(settings.kubeconfig)
     try:
         minor = (await client.discover()).minor
         # Addresses of loopback would end in Endpoints, which a real API server refuses.
@@ -186,7 +186,7 @@ async def _drive(settings: ClusterSettings, only: tuple[str, ...]) -> int:
         print(
             f"driving {settings.kubeconfig} with {', '.join(only)} (Kubernetes 1.{minor}); Ctrl-C ends it", flush=True
         )
-        kubelet = kubelet_of(settings, found)
+        kubelet = kubelet_of(settings)
         await run_robots(client, robots, now=wall_clock, rng=Random(), only=only, kubelet=kubelet)
     finally:
         with anyio.CancelScope(shield=True):

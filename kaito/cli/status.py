@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 from collections.abc import Sequence
 from datetime import datetime
@@ -15,6 +14,7 @@ import msgspec
 
 from kaito.api.meta import Json
 from kaito.api.workspace import WORKSPACE
+from kaito.cli.clients import find_kubeconfig, open_client
 from kaito.cli.tables import columns
 from kaito.clock import parse_rfc3339, wall_clock
 from kaito.kube.client import Scope
@@ -41,26 +41,8 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def find_kubeconfig(flag: str | None) -> Path:
-    """The kubeconfig that is meant. Raises ValueError that says where it was looked for."""
-    if flag:
-        if not Path(flag).is_file():
-            raise ValueError(f"--kubeconfig {flag!r}: no such file")
-        return Path(flag)
-    first = os.environ.get("KUBECONFIG", "").partition(os.pathsep)[0]
-    places = [Path(first)] if first else []
-    places += [Path(".kaito") / "kubeconfig", Path.home() / ".kube" / "config"]
-    for place in places:
-        if place.is_file():
-            return place
-    looked = ", ".join(str(place) for place in places)
-    raise ValueError(f"no kubeconfig in {looked}: start a cluster with `kaito local up`, or name one with --kubeconfig")
-
-
 async def _list(kubeconfig: Path, namespace: str) -> list[Json]:
-    from kaito.cli.local import parts
-
-    client = await parts().open_client(kubeconfig)
+    client = await open_client(kubeconfig)
     found: list[Json] = []
     try:
         token = ""

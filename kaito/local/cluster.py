@@ -31,6 +31,7 @@ from kaito.local.robots.controller import Robot
 from kaito.local.robots.run import RobotFactory, run_robots
 from kaito.local.robots.settings import RobotSettings
 from kaito.local.robots.world import World
+from kaito.plan.catalog import find_preset
 
 Start: TypeAlias = Callable[..., Coroutine[Any, Any, object]]  # to be started in a task group: takes `task_status`
 
@@ -61,14 +62,6 @@ class Parts(Protocol):
 
     async def run_operator(self, kubeconfig: Path, *, task_status: anyio.abc.TaskStatus[None]) -> None:
         """The operator, as if it ran elsewhere: it knows the kubeconfig alone."""
-        ...
-
-    async def open_client(self, kubeconfig: Path) -> KubeClient:
-        """A client of any API server."""
-        ...
-
-    def architecture_of(self, model: str) -> str:
-        """The architecture of a model of the catalogue; empty for any other."""
         ...
 
 
@@ -104,7 +97,7 @@ async def local_cluster(
         async with parts.serve(settings, client, runtime) as served:
             write_kubeconfig(settings.kubeconfig, server=served.url, token=served.token, ca_pem=served.ca_pem)
             try:
-                async with _running(_robots(settings, parts, client, runtime, now, rng or Random())):
+                async with _running(_robots(settings, client, runtime, now, rng or Random())):
                     async with _running(_operator(settings, parts)):
                         yield Cluster(client, served, settings)
             finally:
@@ -130,23 +123,21 @@ def _operator(settings: ClusterSettings, parts: Parts) -> Start | None:
     return partial(parts.run_operator, settings.kubeconfig) if settings.has_operator else None
 
 
-def _robots(
-    settings: ClusterSettings, parts: Parts, client: KubeClient, runtime: Runtime, now: Clock, rng: Random
-) -> Start:
-    kubelet = kubelet_of(settings, parts, runtime)
+def _robots(settings: ClusterSettings, client: KubeClient, runtime: Runtime, now: Clock, rng: Random) -> Start:
+    kubelet = kubelet_of(settings, runtime)
     beside = (lambda world, robots: ServiceProxy(world, robots, runtime.resolve),) if settings.pods == "real" else ()
     return partial(
         run_robots, client, settings.robots, now=now, rng=rng, only=settings.only, kubelet=kubelet, beside=beside
     )
 
 
-def kubelet_of(settings: ClusterSettings, parts: Parts, runtime: Runtime | None = None) -> RobotFactory:
+def kubelet_of(settings: ClusterSettings, runtime: Runtime | None = None) -> RobotFactory:
     """The kubelet that the settings ask for; `runtime` is told of one that runs processes."""
     if settings.pods == "instant":
         return InstantKubelet
 
     def make(world: World, robots: RobotSettings) -> Robot:
-        environment = partial(model_environment, weights=settings.weights, architecture_of=parts.architecture_of)
+        environment = partial(model_environment, weights=settings.weights, architecture_of=architecture_of)
         chosen = KubeletSettings(settings.directory, Images(settings.known_images), environment)
         found = RealKubelet(world, robots, chosen)
         if runtime is not None:
@@ -154,3 +145,9 @@ def kubelet_of(settings: ClusterSettings, parts: Parts, runtime: Runtime | None 
         return found
 
     return make
+
+
+def architecture_of(model: str) -> str:
+    """The architecture of a model of the catalogue; empty for any other."""
+    preset = find_preset(model)
+    return preset.architecture if preset else ""

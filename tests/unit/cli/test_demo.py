@@ -80,12 +80,6 @@ def scripted(outcome: str) -> type:
             }
             await self.cluster.edit(demo.WORKSPACE, name, {"status": status})
 
-        async def open_client(self, kubeconfig: Path) -> FakeCluster:
-            return self.cluster
-
-        def architecture_of(self, model: str) -> str:
-            return ""
-
     return Parts
 
 

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from kaito.api.meta import Json
-from kaito.cli.status import find_kubeconfig, status_table
+from kaito.cli.clients import find_kubeconfig
+from kaito.cli.status import status_table
 from tests.builders import at, moment
 
 

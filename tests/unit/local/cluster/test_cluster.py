@@ -63,9 +63,6 @@ class FakeParts:
         assert self.runtime is not None
         return self.runtime.kubelet._workers.values() if self.runtime.kubelet else ()
 
-    def architecture_of(self, model: str) -> str:
-        return ""
-
 
 def settings(directory: Path, **more: Any) -> ClusterSettings:
     robots = RobotSettings(delays=NO_DELAYS, is_strict=True)
