@@ -1,0 +1,157 @@
+"""`kaito operator`: runs the operator against a cluster until it is told to stop."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import socket
+import sys
+from functools import partial
+from pathlib import Path
+from random import Random
+
+import anyio
+import structlog
+
+from kaito.actors.metrics import OperatorMetrics
+from kaito.actors.outcome import Outcome, Retry, Terminal
+from kaito.actors.queue import WorkItem
+from kaito.api.workspace import WORKSPACE, Workspace
+from kaito.cli.signals import run_until_signal
+from kaito.clock import wall_clock
+from kaito.kube.adapter import KubernetesAsyncioClient
+from kaito.kube.errors import Unauthorized
+from kaito.kube.leadership import Leadership
+from kaito.kube.recorder import Happening, Recorder
+from kaito.logs import Event, set_up_logs
+from kaito.operator import Operator
+from kaito.plan.actions import Emit, Plan
+from kaito.settings import PlanSettings
+from kaito.web.probes import parse_address, serve_probes
+
+NAMESPACE_FILE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
+COMPONENT = "kaito-operator"
+CLOUDS = ("azure", "aws", "arc")
+PROVISIONERS = ("azure-gpu-provisioner", "karpenter", "byo")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--kubeconfig", metavar="F", help="the cluster (default: in-cluster, else as kubectl finds it)")
+    parser.add_argument(
+        "--leader-elect", action=argparse.BooleanOptionalAction, default=True, help="elect one of several replicas"
+    )
+    parser.add_argument(
+        "--namespace", metavar="NS", help="where the Lease is (default: the pod's, else kaito-workspace)"
+    )
+    parser.add_argument(
+        "--metrics-bind-address",
+        default=":8080",
+        metavar="ADDR",
+        help="/metrics, /healthz and /readyz (default: :8080)",
+    )
+    parser.add_argument(
+        "--cloud-provider", choices=CLOUDS, default=os.environ.get("CLOUD_PROVIDER", "azure"), help="whose machines"
+    )
+    parser.add_argument("--node-provisioner", choices=PROVISIONERS, default=PROVISIONERS[0], help="who makes machines")
+    parser.add_argument("--inference-image", metavar="IMAGE", help="the model server's image")
+    parser.add_argument("--log-format", choices=("auto", "console", "json"), default="auto")
+    parser.add_argument("--log-level", default="info", metavar="LEVEL")
+
+
+def run(args: argparse.Namespace) -> int:
+    try:
+        set_up_logs(args.log_format, args.log_level)
+        parse_address(args.metrics_bind_address)
+        status, _ = run_until_signal(partial(_serve, args))
+    except (ValueError, Unauthorized, OSError) as error:
+        print(f"kaito operator: {error}", file=sys.stderr)
+        return 2
+    return status
+
+
+def plan_settings(args: argparse.Namespace) -> PlanSettings:
+    chosen = PlanSettings(cloud_provider=args.cloud_provider, node_provisioner=args.node_provisioner)
+    if not args.inference_image:
+        return chosen
+    return PlanSettings(
+        cloud_provider=args.cloud_provider,
+        node_provisioner=args.node_provisioner,
+        inference_image=args.inference_image,
+    )
+
+
+async def _serve(args: argparse.Namespace) -> int:
+    log = structlog.get_logger()
+    client = await KubernetesAsyncioClient.connect(Path(args.kubeconfig) if args.kubeconfig else None)
+    recorder = Recorder(client, component=COMPONENT, now=wall_clock)
+    leadership = Leadership(
+        client,
+        namespace=args.namespace or _own_namespace(),
+        identity=f"{socket.gethostname()}_{os.getpid()}",
+        now=wall_clock,
+        rng=Random(),
+        changed=lambda: _lead(operator, log),
+    )
+
+    def emit(action: Emit) -> None:
+        recorder.record(
+            Happening(action.about, WORKSPACE.api_version, action.about_uid, action.type, action.reason, action.message)
+        )
+
+    def observe(item: WorkItem, plan: Plan, outcome: Outcome, seconds: float) -> None:
+        name = type(outcome).__name__.lower()
+        metrics.reconcile_seconds.labels(name).observe(seconds)
+        error = {"error": str(outcome.error)} if isinstance(outcome, Retry | Terminal) else {}
+        log.info(
+            Event.ROOT_RECONCILED,
+            root=str(item.ref),
+            because=item.reasons,
+            actions=[f"{type(action).__name__}: {getattr(action, 'reason', '')}" for action in plan.actions],
+            outcome=name,
+            seconds=round(seconds, 3),
+            **error,
+        )
+
+    operator = Operator(
+        client,
+        plan_settings(args),
+        now=wall_clock,
+        rng=Random(),
+        may_write=leadership.may_write if args.leader_elect else lambda _deadline_s: True,
+        emit=emit,
+        observe=observe,
+        on_trouble=lambda row, error: log.warning(Event.WATCH_FAILED, kind=row.kind.plural, error=str(error)),
+        on_expired=lambda opened: log.warning(Event.EXPECTATION_EXPIRED, root=str(opened.root), ref=str(opened.ref)),
+        on_write=lambda verb, outcome: metrics.writes.labels(verb, outcome).inc(),
+    )
+    metrics = OperatorMetrics(
+        workspaces=lambda: [
+            item for _, item in operator.graph.stores[WORKSPACE].items() if isinstance(item, Workspace)
+        ],
+        queue_depth=lambda: len(operator.runner.queue),
+        watch_ages_s=lambda: operator.supervisor.ages_s(anyio.current_time()),
+    )
+    try:
+        async with serve_probes(
+            args.metrics_bind_address, missing=operator.graph.missing, exposition=metrics.exposition
+        ) as port:
+            log.info(Event.OPERATOR_STARTED, port=port, leader_elect=args.leader_elect)
+            async with anyio.create_task_group() as tasks:
+                if args.leader_elect:
+                    await tasks.start(leadership.run)
+                tasks.start_soon(recorder.run)
+                await operator.run()
+    finally:
+        with anyio.CancelScope(shield=True):
+            await client.aclose()
+        log.info(Event.OPERATOR_STOPPED)
+    return 0
+
+
+def _lead(operator: Operator, log: structlog.typing.FilteringBoundLogger) -> None:
+    log.info(Event.LEADERSHIP_GAINED)
+    operator.runner.wake()
+
+
+def _own_namespace() -> str:
+    return NAMESPACE_FILE.read_text().strip() if NAMESPACE_FILE.is_file() else "kaito-workspace"

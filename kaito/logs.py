@@ -1,0 +1,41 @@
+"""Structured logs: a closed set of event names, past tense; console on a terminal, JSON otherwise."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from enum import StrEnum
+from typing import Literal
+
+import structlog
+
+
+class Event(StrEnum):
+    OPERATOR_STARTED = "operator started"
+    OPERATOR_STOPPED = "operator stopped"
+    LEADERSHIP_GAINED = "leadership gained"
+    LEADERSHIP_LOST = "leadership lost"
+    ROOT_RECONCILED = "root reconciled"
+    WATCH_FAILED = "watch failed"
+    EXPECTATION_EXPIRED = "expectation expired"
+
+
+def set_up_logs(form: Literal["auto", "console", "json"] = "auto", level: str = "info") -> None:
+    """Configures structlog for the process. Raises ValueError for an unknown level."""
+    number = logging.getLevelNamesMapping().get(level.upper())
+    if number is None:
+        raise ValueError(f"log level {level!r}: choose debug, info, warning or error")
+    is_console = form == "console" or (form == "auto" and sys.stderr.isatty())
+    renderer: structlog.typing.Processor = (
+        structlog.dev.ConsoleRenderer() if is_console else structlog.processors.JSONRenderer(sort_keys=True)
+    )
+    structlog.configure(
+        processors=[
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.format_exc_info,
+            renderer,
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(number),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+    )
