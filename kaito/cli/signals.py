@@ -11,8 +11,20 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 def run_until_signal(program: Callable[[], Awaitable[int]]) -> tuple[int, bool]:
-    """Runs the program on asyncio. Returns its exit status and whether a signal ended it."""
-    return anyio.run(_run, program, backend="asyncio")
+    """Runs the program on asyncio. Returns its exit status and whether a signal ended it.
+
+    Raises what the program raises: alone in its task groups, it comes out of them as it is.
+    """
+    try:
+        return anyio.run(_run, program, backend="asyncio")
+    except BaseExceptionGroup as group:
+        raise _only(group) from group
+
+
+def _only(error: BaseException) -> BaseException:
+    while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
+        error = error.exceptions[0]
+    return error
 
 
 async def _run(program: Callable[[], Awaitable[int]]) -> tuple[int, bool]:

@@ -1,0 +1,67 @@
+"""kaito estimate, preset and manifests: what they print, and what they say of what they do not know."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from kaito.cli import run
+
+
+def out(capsys: pytest.CaptureFixture[str], *argv: str) -> tuple[int, str, str]:
+    status = run(list(argv))
+    captured = capsys.readouterr()
+    return status, captured.out, captured.err
+
+
+def test_an_estimate_tells_nodes_shape_budget_and_context(capsys: pytest.CaptureFixture[str]) -> None:
+    status, text, _ = out(capsys, "estimate", "llama-3.3-70b-instruct", "Standard_NC24ads_A100_v4")
+    assert status == 0
+    assert text.startswith("3 nodes, PP3xTP1: 131.42 GiB of weights, 2048 tokens of context")
+    assert "weights     44.68 GiB" in text and "largest context that fits: 131072 tokens" in text
+
+
+@pytest.mark.parametrize(
+    ("argv", "status", "message"),
+    [
+        (("phi-5", "g5.xlarge"), 2, "MODEL 'phi-5' is not in the catalogue; did you mean phi-4"),
+        (("phi-4", "Standard_NC24ads_A100_v5"), 2, "is not known on azure; did you mean Standard_NC24ads_A100_v4"),
+        (("phi-4",), 2, "expected MODEL and SKU"),
+        (("gemma-4-31b-it", "Standard_NV36ads_A10_v5", "--context=262144"), 1, "does not fit"),
+        (("phi-4", "Standard_NC24ads_A100_v4", "--context=0"), 2, "context_tokens: 0 is not positive"),
+    ],
+)
+def test_what_cannot_be_estimated_is_told_with_a_remedy(
+    capsys: pytest.CaptureFixture[str], argv: tuple[str, ...], status: int, message: str
+) -> None:
+    found, text, error = out(capsys, "estimate", *argv)
+    assert (found, text) == (status, "")
+    assert message in error
+
+
+def test_the_tables_list_every_row(capsys: pytest.CaptureFixture[str]) -> None:
+    assert len(out(capsys, "preset", "list")[1].splitlines()) == 61
+    assert len(out(capsys, "estimate", "--list-skus", "--cloud=aws")[1].splitlines()) == 36
+
+
+def test_a_preset_is_shown_by_any_of_its_names(capsys: pytest.CaptureFixture[str]) -> None:
+    shown = out(capsys, "preset", "show", "MISTRAL-7B")[1]
+    assert "mistralai/Mistral-7B-v0.3" in shown and "aliases           mistral-7b" in shown
+    status, _, error = out(capsys, "preset", "show", "mistrall-7b")
+    assert status == 2 and "did you mean mistral-7b" in error
+
+
+def test_the_manifests_in_the_tree_are_the_generated_ones(capsys: pytest.CaptureFixture[str]) -> None:
+    crds = Path(__file__).parents[3] / "manifests" / "crds"
+    assert out(capsys, "manifests", "--check", f"--dir={crds}") == (0, "", "")
+
+
+def test_a_manifest_that_is_out_of_date_is_named_and_then_written(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    (tmp_path / "kaito.sh_workspaces.yaml").write_text("old")
+    status, _, error = out(capsys, "manifests", "--check", f"--dir={tmp_path}")
+    assert status == 1 and "kaito.sh_workspaces.yaml is out of date: run `kaito manifests`" in error
+    assert out(capsys, "manifests", f"--dir={tmp_path}")[0] == 0
+    assert out(capsys, "manifests", "--check", f"--dir={tmp_path}")[0] == 0
