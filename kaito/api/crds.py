@@ -8,6 +8,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from kaito.api.meta import Json
+from kaito.api.nodeclaim import NODE_CLAIM
 from kaito.api.workspace import WORKSPACE, Workspace, WorkspaceStatus
 
 # What pydantic says and a structural schema must not, or need not, repeat.
@@ -126,6 +127,35 @@ def workspace_crd() -> Json:
                 _version("v1alpha1", workspace_schema_v1alpha1(), [instance, *conditions, age], is_storage=False),
                 _version("v1beta1", workspace_schema(), [instance, *conditions, *later, age], is_storage=True),
             ],
+        },
+    }
+
+
+def node_claim_crd() -> Json:
+    """A NodeClaim CRD of our own, for clusters without Karpenter: schemaless, with the columns people look for."""
+    free: Json = {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
+    columns = [
+        _column("Type", '.spec.requirements[?(@.key=="node.kubernetes.io/instance-type")].values[0]'),
+        _column("Node", ".status.nodeName"),
+        _column("Ready", '.status.conditions[?(@.type=="Ready")].status'),
+        _column("Age", ".metadata.creationTimestamp", "date"),
+    ]
+    schema = {"type": "object", "properties": {"spec": dict(free), "status": dict(free)}}
+    return {
+        "apiVersion": "apiextensions.k8s.io/v1",
+        "kind": "CustomResourceDefinition",
+        "metadata": {"name": f"{NODE_CLAIM.plural}.{NODE_CLAIM.group}"},
+        "spec": {
+            "group": NODE_CLAIM.group,
+            "scope": "Cluster",
+            "names": {
+                "kind": NODE_CLAIM.kind,
+                "listKind": f"{NODE_CLAIM.kind}List",
+                "plural": NODE_CLAIM.plural,
+                "singular": "nodeclaim",
+                "categories": ["karpenter"],
+            },
+            "versions": [_version(NODE_CLAIM.version, schema, columns, is_storage=True)],
         },
     }
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from copy import deepcopy
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -13,7 +12,7 @@ import anyio
 import pytest
 
 from kaito.api.core import CONFIG_MAP, CUSTOM_RESOURCE_DEFINITION, NODE, POD, SERVICE
-from kaito.api.crds import workspace_crd
+from kaito.api.crds import node_claim_crd, workspace_crd
 from kaito.api.meta import Json
 from kaito.api.nodeclaim import NODE_CLAIM
 from kaito.api.workloads import STATEFUL_SET
@@ -161,39 +160,10 @@ async def _until(is_met: Callable[[], bool], within_s: float = 30.0) -> None:
         await anyio.sleep(0.05)
 
 
-NODE_CLAIM_CRD: Json = {
-    "apiVersion": "apiextensions.k8s.io/v1",
-    "kind": "CustomResourceDefinition",
-    "metadata": {"name": "nodeclaims.karpenter.sh"},
-    "spec": {
-        "group": "karpenter.sh",
-        "scope": "Cluster",
-        "names": {"kind": "NodeClaim", "listKind": "NodeClaimList", "plural": "nodeclaims", "singular": "nodeclaim"},
-        "versions": [
-            {
-                "name": "v1",
-                "served": True,
-                "storage": True,
-                "subresources": {"status": {}},
-                "schema": {
-                    "openAPIV3Schema": {
-                        "type": "object",
-                        "properties": {
-                            "spec": {"type": "object", "x-kubernetes-preserve-unknown-fields": True},
-                            "status": {"type": "object", "x-kubernetes-preserve-unknown-fields": True},
-                        },
-                    }
-                },
-            }
-        ],
-    },
-}
-
-
 async def test_a_workspace_becomes_ready_beside_the_servers_own_controllers_and_is_deleted_without_a_trace(
     client: KubernetesAsyncioClient,
 ) -> None:
-    for crd in (workspace_crd(), deepcopy(NODE_CLAIM_CRD)):
+    for crd in (workspace_crd(), node_claim_crd()):
         await client.create(CUSTOM_RESOURCE_DEFINITION, "", crd)
     ref = WORKSPACE.ref("default", "workspace-phi-3-5-mini")
     operator = Operator(client, PlanSettings(), now=wall_clock, rng=Random(0))

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
-from kaito.api.crds import crds, workspace_crd
+import yaml
+
+from kaito.api.crds import crds, node_claim_crd, workspace_crd
 
 CRD: dict[str, Any] = workspace_crd()
 V1ALPHA1, V1BETA1 = CRD["spec"]["versions"]
@@ -74,3 +77,8 @@ def test_what_users_write_freely_is_kept() -> None:
     template = V1BETA1["schema"]["openAPIV3Schema"]["properties"]["inference"]["properties"]["template"]
     assert template["x-kubernetes-preserve-unknown-fields"] is True
     assert set(crds()) == {"kaito.sh_workspaces.yaml"}
+
+
+def test_the_quick_starts_node_claim_crd_is_the_one_of_the_tests() -> None:
+    path = Path(__file__).parents[3] / "examples" / "quickstart" / "nodeclaim-crd.yaml"
+    assert yaml.safe_load(path.read_text()) == node_claim_crd()
