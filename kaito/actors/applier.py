@@ -50,8 +50,22 @@ class Applier:
         self._emit, self._read, self._on_write = emit, read, on_write
 
     async def execute(self, plan: Plan) -> Outcome:
-        """Carries the plan out up to the first failure. Never raises for what a server may answer."""
-        writes, versions = 0, _Versions()
+        """Carries the plan out up to the first failure; the status is told to users all the same.
+
+        Never raises for what a server may answer.
+        """
+        versions = _Versions()
+        outcome, reached = await self._until_failure(plan, versions)
+        if isinstance(outcome, Settled):
+            return outcome
+        for action in plan.actions[reached:]:
+            if isinstance(action, PatchStatus):
+                await self._one(plan.root, action, versions)
+        return outcome
+
+    async def _until_failure(self, plan: Plan, versions: _Versions) -> tuple[Outcome, int]:
+        """How it ended, and after how many actions."""
+        writes = reached = 0
         for is_create, group in groupby(plan.actions, key=lambda action: isinstance(action, Create)):
             batch = list(group)
             if is_create:
@@ -62,11 +76,12 @@ class Applier:
                     outcomes.append(await self._one(plan.root, action, versions))
                     if not isinstance(outcomes[-1], Settled):
                         break
+            reached += len(outcomes)
             for outcome in outcomes:
                 if not isinstance(outcome, Settled):
-                    return outcome
+                    return outcome, reached
                 writes += outcome.writes
-        return Settled(writes)
+        return Settled(writes), reached
 
     async def _together(self, root: ObjectRef, creates: list[Create]) -> list[Outcome]:
         outcomes: list[Outcome] = [Settled()] * len(creates)

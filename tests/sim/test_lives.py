@@ -52,12 +52,15 @@ class Faulty:
         self._server, self._rng = server, rng
         self.writes: list[tuple[str, str]] = []
         self.is_faulty = True
+        self.strikes = 0
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._server, name)
 
     def _strikes(self) -> bool:
-        return self.is_faulty and self._rng.random() < FAULT_RATE
+        does = self.is_faulty and self._rng.random() < FAULT_RATE
+        self.strikes += does
+        return does
 
     async def _disturb(self) -> None:
         if self._strikes():
@@ -243,6 +246,7 @@ async def _stormy(life: Life) -> list[tuple[str, str]]:
     with anyio.move_on_after(FAULTS_UNTIL_S):
         await life.until(lambda: False, FAULTS_UNTIL_S * 2)
     life.client.is_faulty = False
+    assert life.client.strikes >= 10, "a storm that never struck proves nothing"
     await life.until(lambda: life.state() == "Ready", CONVERGES_WITHIN_S)
     await anyio.sleep(120)
     writes = len(life.client.writes)

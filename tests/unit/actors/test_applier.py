@@ -146,7 +146,17 @@ def test_a_delete_is_done_when_the_object_is_gone_or_is_another() -> None:
     assert outcome == Settled(1) and expectations.unmet(ROOT) == ()
 
 
-def test_nothing_is_sent_after_a_failure() -> None:
+def test_a_failed_create_does_not_keep_the_status_from_the_user() -> None:
+    cluster = Cluster()
+    execute(cluster, Create(WORKSPACE, workspace(finalizer=False), "user"))
+    live = cluster.get(WORKSPACE, "phi")["metadata"]
+    cluster.refuse = Invalid("spec: no")
+    status = PatchStatus(WORKSPACE, ROOT, {"state": "Pending"}, live["uid"], live["resourceVersion"], "news")
+    assert isinstance(execute(cluster, claim("ws1"), status)[0], Terminal)
+    assert cluster.get(WORKSPACE, "phi")["status"]["state"] == "Pending"
+
+
+def test_nothing_else_is_sent_after_a_failure() -> None:
     cluster = Cluster()
     status = PatchStatus(WORKSPACE, ROOT, {"state": "Pending"}, "u", "1", "news")
     outcome, _, _ = execute(cluster, status, claim("ws1"))
