@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from datetime import datetime, timedelta
@@ -15,6 +16,7 @@ from trio.testing import MockClock
 
 from kaito.api.core import NODE, POD
 from kaito.api.meta import Json, ObjectRef, ResourceKind
+from kaito.api.names import LABEL_WORKSPACE
 from kaito.api.nodeclaim import NODE_CLAIM
 from kaito.api.workloads import STATEFUL_SET
 from kaito.api.workspace import WORKSPACE
@@ -30,6 +32,7 @@ from tests.builders import START, workspace
 from tests.unit.local.robots.fake_cluster import FakeCluster
 
 REF = WORKSPACE.ref("default", "phi")
+STORMY = {"phi": ("phi-3.5-mini-instruct", 1), "llama": ("llama-3.3-70b-instruct", 3)}  # name → model, machines
 SEEDS = 50
 FAULTS_UNTIL_S = 300.0
 CONVERGES_WITHIN_S = 900.0
@@ -147,18 +150,18 @@ class Life:
         self.server = Server(self.now)
         self.client = Faulty(self.server, Random(seed + 1))
         self.operator = Operator(self.client, PlanSettings(), now=self.now, rng=Random(seed + 2))  # type: ignore[arg-type]
-        self.claims_max = 0
+        self.claims_max: Counter[str] = Counter()  # by Workspace
 
     def now(self) -> datetime:
         return START + timedelta(seconds=anyio.current_time() - self.start_s)
 
-    def state(self) -> str:
-        body = self.server.store(WORKSPACE).get(REF) or {}
+    def state(self, name: str = "phi") -> str:
+        body = self.server.store(WORKSPACE).get(WORKSPACE.ref("default", name)) or {}
         return str((body.get("status") or {}).get("state", ""))
 
     def count_claims(self) -> None:
         live = [c for c in self.server.all(NODE_CLAIM) if not c["metadata"].get("deletionTimestamp")]
-        self.claims_max = max(self.claims_max, len(live))
+        self.claims_max |= Counter(c["metadata"]["labels"][LABEL_WORKSPACE] for c in live)
 
     async def until(self, is_met: Callable[[], bool], within_s: float) -> None:
         with anyio.fail_after(within_s):
@@ -188,9 +191,9 @@ def live(scenario: Callable[[Life], Awaitable[Any]], *, seed: int = 0) -> Any:
     return trio.run(main, clock=MockClock(autojump_threshold=0))
 
 
-async def apply(life: Life) -> None:
-    body = workspace(finalizer=False)
-    body["metadata"] = {"name": "phi", "namespace": "default"}
+async def apply(life: Life, name: str = "phi", preset: str = "phi-3.5-mini-instruct") -> None:
+    body = workspace(name, preset=preset, finalizer=False)
+    body["metadata"] = {"name": name, "namespace": "default"}
     await life.server.create(WORKSPACE, "default", body)
 
 
@@ -242,20 +245,21 @@ def test_a_machine_that_vanishes_is_replaced_once() -> None:
 
 
 async def _stormy(life: Life) -> list[tuple[str, str]]:
-    await apply(life)
+    for name, (preset, _) in STORMY.items():
+        await apply(life, name, preset)
     with anyio.move_on_after(FAULTS_UNTIL_S):
         await life.until(lambda: False, FAULTS_UNTIL_S * 2)
     life.client.is_faulty = False
     assert life.client.strikes >= 10, "a storm that never struck proves nothing"
-    await life.until(lambda: life.state() == "Ready", CONVERGES_WITHIN_S)
+    await life.until(lambda: all(life.state(name) == "Ready" for name in STORMY), CONVERGES_WITHIN_S)
     await anyio.sleep(120)
     writes = len(life.client.writes)
     await anyio.sleep(AN_HOUR_S)
     assert life.client.writes[writes:] == [], "a converged cluster sees no write"
-    assert life.claims_max == 1, "never more machines than asked for"
+    assert life.claims_max == {name: count for name, (_, count) in STORMY.items()}, "never more machines than asked for"
     assert check(life.operator.graph) == [], "the graph equals a rebuilt one"
-    assert len(life.server.all(STATEFUL_SET)) == 1
-    assert len(life.operator.expectations) == 0 and len(life.operator.runner.queue) <= 1, "bounded"
+    assert len(life.server.all(STATEFUL_SET)) == len(STORMY)
+    assert len(life.operator.expectations) == 0 and len(life.operator.runner.queue) <= len(STORMY), "bounded"
     return life.client.writes
 
 

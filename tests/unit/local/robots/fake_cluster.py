@@ -54,12 +54,14 @@ class FakeCluster:
         async def chunks() -> AsyncIterator[bytes]:
             at, ends_s = int(resource_version), anyio.current_time() + timeout_s
             while anyio.current_time() < ends_s:
-                for of_kind, event in self.events[at:]:
+                batch = self.events[at:]
+                at += len(batch)  # what comes while the reader lags is the next batch
+                for of_kind, event in batch:
                     if of_kind == kind:
                         yield json.dumps(event).encode() + b"\n"
-                at = self.version
-                with anyio.move_on_at(ends_s):
-                    await self.wake.wait()
+                if at == len(self.events):
+                    with anyio.move_on_at(ends_s):
+                        await self.wake.wait()
 
         yield chunks()
 
