@@ -101,6 +101,9 @@ class Operator:
     def receive_named(self, kind: ResourceKind, ref: ObjectRef, obj: object | None) -> None:
         self.runner.dirty(self.graph.apply_named(kind, ref, obj), kind.plural)
 
+    def unreferenced(self, kind: ResourceKind, ref: ObjectRef) -> None:
+        self.graph.forget_named(kind, ref)
+
     def absent(self, kind: ResourceKind) -> None:
         self.runner.dirty(self.graph.mark_absent(kind), f"{kind.plural} absent")
 

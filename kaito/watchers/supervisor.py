@@ -30,6 +30,8 @@ class World(Protocol):
 
     def receive_named(self, kind: ResourceKind, ref: ObjectRef, obj: object | None) -> None: ...
 
+    def unreferenced(self, kind: ResourceKind, ref: ObjectRef) -> None: ...
+
     def absent(self, kind: ResourceKind) -> None: ...
 
     def referenced(self) -> frozenset[ObjectRef]: ...
@@ -152,6 +154,7 @@ class Supervisor:
             tasks.start_soon(self._follow_named, self._by_name[ref.kind], ref, name=f"watch {ref}")
         for ref in sorted(set(self._named) - wanted):
             self._named.pop(ref).cancel()
+            self._world.unreferenced(self._by_name[ref.kind].kind, ref)
 
     async def _follow_named(self, row: KindRow, ref: ObjectRef) -> None:
         found: object | None = None

@@ -153,6 +153,9 @@ class Heard:
     def receive_named(self, kind: ResourceKind, ref: ObjectRef, obj: object | None) -> None:
         self.graph.apply_named(kind, ref, obj)
 
+    def unreferenced(self, kind: ResourceKind, ref: ObjectRef) -> None:
+        self.graph.forget_named(kind, ref)
+
     def absent(self, kind: ResourceKind) -> None:
         self.graph.mark_absent(kind)
 
@@ -231,5 +234,9 @@ def test_a_config_map_is_watched_by_name_while_a_workspace_refers_to_it() -> Non
         script.feeds[CONFIG_MAP].send_nowait(line("DELETED", found))
         await anyio.sleep(1)
         assert heard.graph.stores[CONFIG_MAP].get(ref) is None and ref in heard.graph.looked_up
+        script.feeds[CONFIG_MAP].send_nowait(line("ADDED", found))
+        script.feeds[WORKSPACE].send_nowait(line("DELETED", body))
+        await anyio.sleep(1)
+        assert heard.graph.stores[CONFIG_MAP].get(ref) is None and ref not in heard.graph.looked_up
 
     supervised(scenario, Script())
