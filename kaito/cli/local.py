@@ -71,7 +71,7 @@ def run(args: argparse.Namespace) -> int:
 def parts() -> Parts:
     """The API server core, its HTTP face and the operator of an embedded cluster. Raises ValueError: not built yet."""
     raise ValueError(
-        "the embedded API server is not built yet (see README, Status); with a cluster of your own, run "
+        "the embedded API server has no HTTP face yet (see README, Status); with a cluster of your own, run "
         "`kaito operator --kubeconfig F` and `kaito local robots --kubeconfig F`"
     )
 
