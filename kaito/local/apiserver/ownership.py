@@ -98,7 +98,9 @@ def applied(live: Json | None, body: Json, writer: Writer, schema: Json | None, 
     dropped = owners.get(writer, frozenset()) - frozenset(config)
     held = frozenset(path for other, paths in owners.items() if other != writer for path in paths)
     result: Json = _merge(base, body, (), schema)
-    result = _without(result, frozenset(dropped - held), held | frozenset(config), (), (), schema)
+    # A map or an item goes with its last owner, but not while someone owns something within it.
+    needed = frozenset(path[:length] for path in held | frozenset(config) for length in range(1, len(path) + 1))
+    result = _without(result, frozenset(dropped - needed), needed, (), (), schema)
     owners[writer] = frozenset(config)
     remaining = frozenset(leaves_of(result, schema))
     for other in list(owners):
@@ -179,7 +181,7 @@ def _without(
         kept_items = []
         for item in value:
             at = (*path, _element(item, merging.type, merging.keys, item_key(item, merging)))
-            if at in gone and not any(other[: len(at)] == at for other in held):
+            if at in gone:
                 continue
             kept_items.append(item if merging.type == SET else _without(item, gone, held, at, names, items))
         return kept_items
