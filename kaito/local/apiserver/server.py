@@ -243,7 +243,8 @@ class ApiServer:
         if new["metadata"].get("name") != name:
             given = new["metadata"].get("name", "")
             raise errors.bad_request(f"the name of the object ({given}) does not match the name on the URL ({name})")
-        return self._out(resource, self._replace(resource, old, new, writer, dry_run, field_validation))
+        made = self._replace(resource, old, new, writer, dry_run, field_validation, is_patch=True)
+        return self._out(resource, made)
 
     def _patched(self, resource: Resource, old: Json, body: Any, content_type: str) -> Json:
         if content_type == JSON_PATCH:
@@ -291,17 +292,27 @@ class ApiServer:
             metadata.pop("resourceVersion", None)
             obj = ownership.applied(None, config, writer, resource.schema, self._time(), force=True)
             return self._create(resource, namespace, obj, writer, dry_run, field_validation)
-        self._check_preconditions(resource, live, metadata)
+        self._check_preconditions(resource, live, {"resourceVersion": metadata.get("resourceVersion")})
         base = copied(live)
         base["apiVersion"] = resource.api_version
         new = ownership.applied(base, config, writer, resource.schema, self._time(), force=force)
-        made = self._replace(resource, live, new, writer, dry_run, field_validation)
+        made = self._replace(resource, live, new, writer, dry_run, field_validation, is_patch=True)
         return self._out(resource, made)
 
     def _replace(
-        self, resource: Resource, old: Json, new: Json, writer: Writer, dry_run: bool, field_validation: str
+        self,
+        resource: Resource,
+        old: Json,
+        new: Json,
+        writer: Writer,
+        dry_run: bool,
+        field_validation: str,
+        *,
+        is_patch: bool = False,
     ) -> Json:
         """Makes `new` what is stored, as far as the subresource lets it; returns the stored state."""
+        if is_patch:
+            self._check_patched_uid(resource, old, new)
         self._check_preconditions(resource, old, new["metadata"])
         place = (old["metadata"].get("namespace", ""), old["metadata"]["name"])
         is_applied = writer.operation == "Apply"
@@ -528,6 +539,15 @@ class ApiServer:
                     f"ResourceVersion in object meta: {metadata['resourceVersion']}",
                 )  # fmt: skip
             raise errors.stale(resource.plural, resource.group, metadata["name"])
+
+    def _check_patched_uid(self, resource: Resource, old: Json, new: Json) -> None:
+        """A PUT's uid is a precondition (409); a patch's is an immutable field (422), looked at after the version."""
+        before, after = old["metadata"], new["metadata"]
+        is_current = after.get("resourceVersion") in (None, "", before["resourceVersion"])
+        if is_current and after.get("uid", before["uid"]) != before["uid"]:
+            cause = errors.invalid_value("metadata.uid", after["uid"], "field is immutable")
+            raise errors.invalid(resource.kind, resource.group, before["name"], [cause])
+        after.pop("uid", None)
 
     def _ask(self, resource: Resource, operation: str, old: Json | None, new: Json) -> None:
         reasons = [reason for admit in self._admit for reason in admit(operation, resource, copied(old), copied(new))]

@@ -164,7 +164,7 @@ class Strategy:
 
     def causes(self, resource: Resource, new: Json, old: Json | None) -> list[Json]:
         """Why the object is not acceptable. One that is being deleted keeps what it has."""
-        found = validate_metadata(new)
+        found = validate_metadata(new, self._emulate)
         if old is not None and old["metadata"].get("deletionTimestamp"):
             added = set(new["metadata"].get("finalizers") or ()) - set(old["metadata"].get("finalizers") or ())
             if added:

@@ -39,10 +39,10 @@ STATEFUL_SET_MUTABLE = ("replicas", "ordinals", "template", "updateStrategy", "r
 WORKLOADS = ("StatefulSet", "Deployment", "ReplicaSet", "DaemonSet")
 
 
-def validate_metadata(obj: Json) -> list[Json]:
+def validate_metadata(obj: Json, emulate: tuple[int, int]) -> list[Json]:
     """Names, labels, owner references and finalizers."""
     metadata, kind = obj["metadata"], obj["kind"]
-    causes = _name(str(metadata.get("name", "")), kind)
+    causes = _name(str(metadata.get("name", "")), kind, emulate)
     for key, value in (metadata.get("labels") or {}).items():
         if not isinstance(value, str) or len(value) > 63 or not LABEL_VALUE.match(value):
             causes.append(invalid_value("metadata.labels", value, LABEL_VALUE_WHY))
@@ -64,9 +64,9 @@ def validate_metadata(obj: Json) -> list[Json]:
     return causes
 
 
-def _name(name: str, kind: str) -> list[Json]:
+def _name(name: str, kind: str, emulate: tuple[int, int]) -> list[Json]:
     pattern, why, most = SUBDOMAIN, SUBDOMAIN_WHY, 253
-    if kind == "Namespace":
+    if kind == "Namespace" or (kind == "Service" and emulate >= (1, 36)):
         pattern, why, most = LABEL, LABEL_WHY, 63
     elif kind == "Service":
         pattern, why, most = LABEL_1035, LABEL_1035_WHY, 63

@@ -41,18 +41,20 @@ def test_a_write_that_changes_nothing_bumps_nothing_and_is_not_seen() -> None:
     assert watch.take() == []
 
 
-def test_another_uid_is_a_conflict_for_patch_and_delete() -> None:
+def test_another_uid_is_a_conflict_for_put_and_delete_and_invalid_for_patch() -> None:
     server = make_server()
     maps = find(server, "configmaps")
     server.create(maps, "default", config_map("a"))
-    for call in (
-        lambda: server.patch(maps, "default", "a", {"metadata": {"uid": "x"}}, MERGE_PATCH),
-        lambda: server.delete(maps, "default", "a", {"preconditions": {"uid": "x"}}),
+    other: Any = {"metadata": {"name": "a", "uid": "x"}}
+    for call, code, message in (
+        (lambda: server.update(maps, "default", "a", other), 409, "UID in precondition: x"),
+        (lambda: server.delete(maps, "default", "a", {"preconditions": {"uid": "x"}}), 409, "UID in precondition: x"),
+        (lambda: server.patch(maps, "default", "a", other, MERGE_PATCH), 422, "metadata.uid"),
     ):
         with pytest.raises(StatusError) as caught:
             call()
-        assert caught.value.code == 409
-        assert "UID in precondition: x" in caught.value.message
+        assert caught.value.code == code
+        assert message in caught.value.message
 
 
 def test_generation_counts_changes_of_the_desired_state_alone() -> None:
