@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import TypeVar
 
@@ -10,10 +10,13 @@ import anyio
 import anyio.lowlevel
 import msgspec
 
+from kaito.api.crds import node_claim_crd, workspace_crd
 from kaito.api.meta import Json, ObjectRef, ResourceKind
+from kaito.clock import Clock
 from kaito.kube import errors as kube
 from kaito.kube.client import ALL, FIELD_MANAGER, Discovery, Scope
-from kaito.local.apiserver import APPLY_PATCH, MERGE_PATCH, ApiServer, Resource, StatusError, Watch
+from kaito.local.apiserver import APPLY_PATCH, MERGE_PATCH, Admit, ApiServer, Commit, Resource, StatusError, Watch
+from kaito.local.persist import Change, Key, State
 
 BOOKMARK_S = 60.0  # as the real server's watch cache
 ERRORS: dict[int, type[kube.ApiError]] = {
@@ -198,3 +201,30 @@ async def _chunks(watch: Watch, ends_s: float) -> AsyncIterator[bytes]:
         wake = anyio.Event()
         with anyio.move_on_after(min(bookmark_s, ends_s) - now_s):
             await wake.wait()
+
+
+def open_core(
+    state: State,
+    record: Callable[[list[Change]], None],
+    *,
+    now: Clock,
+    new_uid: Callable[[], str],
+    emulate: tuple[int, int] = (1, 36),
+    admit: Sequence[Admit] = (),
+) -> LocalClient:
+    """An API server that goes on from this state, with our CRDs; every change is recorded before it is seen."""
+    server = ApiServer(now=now, new_uid=new_uid, emulate=emulate, admit=admit)
+    server.load(state.version, state.objects.values())
+    server.on_commit = lambda commit: record([_change(server, commit)])
+    server.start()
+    definitions = server.registry.find("apiextensions.k8s.io", "v1", "customresourcedefinitions")
+    for crd in (workspace_crd(), node_claim_crd()):
+        name = crd["metadata"]["name"]
+        server.patch(definitions, "", name, crd, APPLY_PATCH, field_manager="kaito-local", force=True)
+    return LocalClient(server)
+
+
+def _change(server: ApiServer, commit: Commit) -> Change:
+    obj = commit.new or commit.old
+    assert obj is not None
+    return Change(commit.version, Key(commit.kind[0], obj["kind"], *commit.place), commit.new)

@@ -26,7 +26,7 @@ collector (owner references, namespaces), scaling, errors.
 
 from kaito.local.apiserver.errors import StatusError
 from kaito.local.apiserver.registry import Resource
-from kaito.local.apiserver.server import APPLY_PATCH, JSON_PATCH, MERGE_PATCH, STRATEGIC_PATCH, ApiServer
+from kaito.local.apiserver.server import APPLY_PATCH, JSON_PATCH, MERGE_PATCH, STRATEGIC_PATCH, Admit, ApiServer
 from kaito.local.apiserver.store import Commit
 from kaito.local.apiserver.watch import Watch
 
@@ -35,6 +35,7 @@ __all__ = [
     "JSON_PATCH",
     "MERGE_PATCH",
     "STRATEGIC_PATCH",
+    "Admit",
     "ApiServer",
     "Commit",
     "Resource",
