@@ -1,7 +1,7 @@
 """How one object points at another, as hashable keys.
 
-An object *points at* keys (`edges`) and is *known by* keys (`names`); where the two meet there is an edge. Neither side
-needs to exist yet, so events may come in any order. Only `Workspace` keys name roots.
+An object *points at* keys (`edges`) and is *known by* its own ref and by more keys (`names`); where the two meet there
+is an edge. Neither side needs to exist yet, so events may come in any order. Only `Workspace` keys name roots.
 """
 
 from __future__ import annotations
@@ -9,15 +9,16 @@ from __future__ import annotations
 from collections.abc import Hashable
 from typing import Any, TypeAlias
 
-from kaito.api.core import CONFIG_MAP, NODE, POD, ConfigMap, Node, Pod, Service
+from kaito.api.core import CONFIG_MAP, NODE, Node, Pod, Service
 from kaito.api.meta import ObjectMeta, ObjectRef
 from kaito.api.names import LABEL_WORKSPACE, LABEL_WORKSPACE_NAMESPACE, is_reserved_label
-from kaito.api.nodeclaim import NODE_CLAIM, NodeClaim
+from kaito.api.nodeclaim import NodeClaim
 from kaito.api.workloads import StatefulSet
 from kaito.api.workspace import WORKSPACE, Workspace
 from kaito.state.view import InvalidObject
 
 Key: TypeAlias = Hashable
+WORKSPACE_KIND, NODE_KIND = WORKSPACE.kind, NODE.kind
 
 
 def provider_key(provider_id: str) -> Key:
@@ -35,11 +36,15 @@ def by_label_pair(metadata: ObjectMeta) -> tuple[ObjectRef, ...]:
 
 
 def by_owner_or_label(metadata: ObjectMeta) -> tuple[ObjectRef, ...]:
-    """The Workspace that controls a namespaced object, or that its label names."""
-    names = [owner.name for owner in metadata.owner_references if owner.controller and owner.kind == WORKSPACE.kind]
-    if label := metadata.label(LABEL_WORKSPACE):
-        names.append(label)
-    return tuple(WORKSPACE.ref(metadata.namespace, name) for name in dict.fromkeys(names))
+    """The Workspace that controls a namespaced object, and the one that its label names."""
+    label = metadata.labels.get(LABEL_WORKSPACE) if metadata.labels else None
+    for owner in metadata.owner_references:
+        if owner.controller and owner.kind == WORKSPACE_KIND:
+            first = ObjectRef(WORKSPACE_KIND, metadata.namespace, owner.name)
+            if not label or label == owner.name:
+                return (first,)
+            return (first, ObjectRef(WORKSPACE_KIND, metadata.namespace, label))
+    return (ObjectRef(WORKSPACE_KIND, metadata.namespace, label),) if label else ()
 
 
 def claim_edges(claim: NodeClaim) -> tuple[Key, ...]:
@@ -53,15 +58,15 @@ def node_edges(node: Node) -> tuple[Key, ...]:
 
 
 def node_names(node: Node) -> tuple[Key, ...]:
-    """Its name, its machine, and each of its labels: any of them may be what others point at."""
+    """Its machine and each of its labels: any of them may be what others point at."""
     machine = [provider_key(node.spec.provider_id)] if node.spec.provider_id else []
     labels = [label_key(key, value) for key, value in (node.metadata.labels or {}).items()]
-    return (NODE.ref("", node.metadata.name), *machine, *labels)
+    return (*machine, *labels)
 
 
 def pod_edges(pod: Pod) -> tuple[Key, ...]:
-    node = (NODE.ref("", pod.spec.node_name),) if pod.spec.node_name else ()
-    return (*by_owner_or_label(pod.metadata), *node)
+    roots, node = by_owner_or_label(pod.metadata), pod.spec.node_name
+    return (*roots, ObjectRef(NODE_KIND, "", node)) if node else roots
 
 
 def child_edges(child: StatefulSet | Service) -> tuple[Key, ...]:
@@ -83,15 +88,3 @@ def workspace_edges(root: Workspace | InvalidObject) -> tuple[Key, ...]:
 
 def no_edges(_: Any) -> tuple[Key, ...]:
     return ()
-
-
-def config_map_names(config_map: ConfigMap) -> tuple[Key, ...]:
-    return (CONFIG_MAP.ref(config_map.metadata.namespace, config_map.metadata.name),)
-
-
-def claim_names(claim: NodeClaim) -> tuple[Key, ...]:
-    return (NODE_CLAIM.ref("", claim.metadata.name),)
-
-
-def pod_names(pod: Pod) -> tuple[Key, ...]:
-    return (POD.ref(pod.metadata.namespace, pod.metadata.name),)

@@ -2,42 +2,38 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any, TypeAlias
+
+import msgspec
 
 from kaito.api.meta import ObjectRef, ResourceVersion
 
 
-@dataclass(frozen=True, slots=True)
-class Init:
+class Init(msgspec.Struct, frozen=True, gc=False):
     """A (re)list begins: build a new set of objects beside the one in use."""
 
 
-@dataclass(frozen=True, slots=True)
-class InitApply:
+class InitApply(msgspec.Struct, frozen=True, gc=False):
     """One object of the list in progress."""
 
     ref: ObjectRef
     obj: Any
 
 
-@dataclass(frozen=True, slots=True)
-class InitDone:
+class InitDone(msgspec.Struct, frozen=True, gc=False):
     """The list is complete: swap it in; whatever is not in it has vanished."""
 
     resource_version: ResourceVersion
 
 
-@dataclass(frozen=True, slots=True)
-class Apply:
+class Apply(msgspec.Struct, frozen=True, gc=False):
     """An object was added or changed."""
 
     ref: ObjectRef
     obj: Any
 
 
-@dataclass(frozen=True, slots=True)
-class Delete:
+class Delete(msgspec.Struct, frozen=True, gc=False):
     """An object is gone; `obj` is its last state."""
 
     ref: ObjectRef

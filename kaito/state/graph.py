@@ -1,17 +1,19 @@
 """StateGraph: objects and the edges between them. `apply(event)` says which roots have something new to look at.
 
 Single writer, no await: a view taken between two events is consistent. Per event the work is proportional to the edges
-of the one object, never to the number of roots.
+of the one object, never to the number of roots; edges are computed from the object, never stored a second time
+(`python -m benchmarks.watch`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Set
 from typing import Any
 
 from kaito.api.meta import ObjectRef, ResourceKind
 from kaito.state.edges import Key
 from kaito.state.events import Apply, InitDone, WatchEvent
+from kaito.state.index import Index
 from kaito.state.kinds import KINDS, KindRow, is_news
 from kaito.state.store import Change, Store
 from kaito.state.view import Answer, ServerCapabilities
@@ -25,14 +27,16 @@ class StateGraph:
         self.looked_up: set[ObjectRef] = set()  # of kinds watched by name
         self.capabilities = ServerCapabilities()
         self.answers: dict[tuple[ObjectRef, str], Answer] = {}
-        self.pointing: dict[Key, dict[ObjectRef, None]] = {}  # key → who points at it
-        self.known: dict[Key, dict[ObjectRef, None]] = {}  # key → who is known by it
+        self.pointing = Index()  # key → who points at it
+        self.known = Index()  # key → who is known by it, beside its own ref
+        self._referenced: frozenset[ObjectRef] | None = None  # None: to be computed
         self._by_kind = {row.kind.kind: row for row in self.rows.values()}
+        self._named_kinds = frozenset(row.kind.kind for row in self.rows.values() if row.by_name)
         self._root_kinds = frozenset(row.kind.kind for row in self.rows.values() if row.is_root)
 
     # What goes in.
 
-    def apply(self, kind: ResourceKind, event: WatchEvent) -> frozenset[ObjectRef]:
+    def apply(self, kind: ResourceKind, event: WatchEvent) -> Set[ObjectRef]:
         """Takes one event in. Returns the roots that it dirtied, by its old and by its new edges."""
         store = self.stores[kind]
         was_synced = store.is_synced
@@ -41,9 +45,9 @@ class StateGraph:
             self.absent.discard(kind)
             if not was_synced:
                 dirtied |= set(self.roots())
-        return frozenset(dirtied)
+        return dirtied
 
-    def apply_named(self, kind: ResourceKind, ref: ObjectRef, obj: Any | None) -> frozenset[ObjectRef]:
+    def apply_named(self, kind: ResourceKind, ref: ObjectRef, obj: Any | None) -> Set[ObjectRef]:
         """The state of one object of a kind that is watched by name; None: looked up, and it does not exist."""
         store, before = self.stores[kind], self.stores[kind].get(ref)
         is_first = ref not in self.looked_up
@@ -51,15 +55,15 @@ class StateGraph:
         changes = store.discard(ref) if obj is None else store.receive(Apply(ref, obj))
         dirtied = self._take(self.rows[kind], changes)
         if is_first and before is None:
-            dirtied |= self._roots_towards(ref)
-        return frozenset(dirtied)
+            self._add_roots_towards(ref, dirtied)
+        return dirtied
 
     def forget_named(self, kind: ResourceKind, ref: ObjectRef) -> None:
         """Nobody refers to it any more."""
         self.looked_up.discard(ref)
         self._take(self.rows[kind], self.stores[kind].discard(ref))
 
-    def mark_absent(self, kind: ResourceKind) -> frozenset[ObjectRef]:
+    def mark_absent(self, kind: ResourceKind) -> Set[ObjectRef]:
         """Discovery succeeded without the kind: synced and empty. Dirties every root when that is new."""
         if kind in self.absent:
             return frozenset()
@@ -78,9 +82,11 @@ class StateGraph:
         return tuple(ref for kind, row in self.rows.items() if row.is_root for ref in self.stores[kind])
 
     def referenced(self) -> frozenset[ObjectRef]:
-        """Objects of by-name kinds that some root points at."""
-        named = {row.kind.kind for row in self.rows.values() if row.by_name}
-        return frozenset(key for key in self.pointing if isinstance(key, ObjectRef) and key.kind in named)
+        """Objects of by-name kinds that some root points at; the very same set until that changes."""
+        if self._referenced is None:
+            found = (key for key in self.pointing if isinstance(key, ObjectRef) and key.kind in self._named_kinds)
+            self._referenced = frozenset(found)
+        return self._referenced
 
     def missing(self) -> tuple[str, ...]:
         """Kinds that have not been listed yet, by plural, in the order of the rows."""
@@ -90,7 +96,7 @@ class StateGraph:
 
     def pointers(self, key: Key, kind: ResourceKind) -> list[ObjectRef]:
         """Objects of this kind that point at the key."""
-        return [ref for ref in self.pointing.get(key, ()) if ref.kind == kind.kind]
+        return [ref for ref in self.pointing.holders(key) if ref.kind == kind.kind]
 
     def sizes(self) -> Mapping[str, int]:
         return {kind.plural: len(store) for kind, store in self.stores.items()}
@@ -100,56 +106,69 @@ class StateGraph:
     def _take(self, row: KindRow, changes: Iterable[Change]) -> set[ObjectRef]:
         dirtied: set[ObjectRef] = set()
         for ref, before, after in changes:
-            if before is not None and after is not None and not is_news(before, after):
-                continue
-            if before is not None:
-                dirtied |= self._touched(row, ref, before)
-                self._unlink(row, ref, before)
-            if after is not None:
-                self._link(row, ref, after)
-                dirtied |= self._touched(row, ref, after)
+            if before is not None and after is not None:
+                if not is_news(before, after):
+                    continue
+                old, new = (row.edges(before), row.names(before)), (row.edges(after), row.names(after))
+                if old != new:
+                    self._add_touched(ref, *old, dirtied)
+                    self._unlink(ref, *old)
+                    self._link(ref, *new)
+                self._add_touched(ref, *new, dirtied)
+            elif after is not None:
+                self._link(ref, row.edges(after), row.names(after))
+                self._add_touched(ref, row.edges(after), row.names(after), dirtied)
+            elif before is not None:
+                self._add_touched(ref, row.edges(before), row.names(before), dirtied)
+                self._unlink(ref, row.edges(before), row.names(before))
             if row.is_root:
                 dirtied.add(ref)
                 if after is None:
                     self._forget_answers(ref)
         return dirtied
 
-    def _link(self, row: KindRow, ref: ObjectRef, obj: Any) -> None:
-        for key in row.edges(obj):
-            self.pointing.setdefault(key, {})[ref] = None
-        for key in row.names(obj):
-            self.known.setdefault(key, {})[ref] = None
+    def _link(self, ref: ObjectRef, edges: tuple[Key, ...], names: tuple[Key, ...]) -> None:
+        for key in edges:
+            self._heed_reference(key)
+            self.pointing.add(key, ref)
+        for key in names:
+            self.known.add(key, ref)
 
-    def _unlink(self, row: KindRow, ref: ObjectRef, obj: Any) -> None:
-        for index, keys in ((self.pointing, row.edges(obj)), (self.known, row.names(obj))):
-            for key in keys:
-                holders = index.get(key)
-                if holders is not None:
-                    holders.pop(ref, None)
-                    if not holders:
-                        del index[key]
+    def _unlink(self, ref: ObjectRef, edges: tuple[Key, ...], names: tuple[Key, ...]) -> None:
+        for key in edges:
+            self._heed_reference(key)
+            self.pointing.discard(key, ref)
+        for key in names:
+            self.known.discard(key, ref)
 
-    def _touched(self, row: KindRow, ref: ObjectRef, obj: Any) -> set[ObjectRef]:
+    def _heed_reference(self, key: Key) -> None:
+        if type(key) is ObjectRef and key.kind in self._named_kinds:
+            self._referenced = None
+
+    def _add_touched(
+        self, ref: ObjectRef, edges: tuple[Key, ...], names: tuple[Key, ...], found: set[ObjectRef]
+    ) -> None:
         """Roots that this object points at, and roots from which a path of pointers leads to it."""
-        found = {key for key in row.edges(obj) if isinstance(key, ObjectRef) and key.kind in self._root_kinds}
-        for key in row.names(obj):
-            found |= self._roots_towards(key)
-        return found
+        self._add_roots(edges, found)
+        self._add_roots_towards(ref, found)
+        for key in names:
+            self._add_roots_towards(key, found)
 
-    def _roots_towards(self, key: Key) -> set[ObjectRef]:
+    def _add_roots(self, edges: tuple[Key, ...], found: set[ObjectRef]) -> None:
+        for key in edges:
+            if type(key) is ObjectRef and key.kind in self._root_kinds:
+                found.add(key)
+
+    def _add_roots_towards(self, key: Key, found: set[ObjectRef]) -> None:
         """Roots that point at the key, or that something pointing at it points at (node ← claim → root)."""
-        found: set[ObjectRef] = set()
-        for holder in self.pointing.get(key, ()):
+        for holder in self.pointing.holders(key):
             if holder.kind in self._root_kinds:
                 found.add(holder)
                 continue
             row = self._by_kind[holder.kind]
             obj = self.stores[row.kind].get(holder)
             if obj is not None:
-                found |= {
-                    edge for edge in row.edges(obj) if isinstance(edge, ObjectRef) and edge.kind in self._root_kinds
-                }
-        return found
+                self._add_roots(row.edges(obj), found)
 
     def _forget_answers(self, root: ObjectRef) -> None:
         for key in [key for key in self.answers if key[0] == root]:

@@ -47,7 +47,7 @@ class GraphView:
         if claim.status.node_name:
             return nodes.get(NODE.ref("", claim.status.node_name))
         if claim.status.provider_id:
-            holders = self._graph.known.get(provider_key(claim.status.provider_id), {})
+            holders = self._graph.known.holders(provider_key(claim.status.provider_id))
             return nodes.get(min(holders)) if holders else None
         return None
 
@@ -60,7 +60,7 @@ class GraphView:
         graph = self._graph
         if not match_labels:
             return self._found(NODE, graph.stores[NODE])
-        holders = [graph.known.get(label_key(key, value), {}) for key, value in match_labels.items()]
+        holders = [graph.known.holders(label_key(key, value)) for key, value in match_labels.items()]
         fewest = min(holders, key=len)
         return self._found(NODE, [ref for ref in fewest if all(ref in others for others in holders)])
 

@@ -29,13 +29,10 @@ from kaito.state.edges import (
     Key,
     child_edges,
     claim_edges,
-    claim_names,
-    config_map_names,
     no_edges,
     node_edges,
     node_names,
     pod_edges,
-    pod_names,
     workspace_edges,
 )
 from kaito.state.view import InvalidObject
@@ -89,12 +86,12 @@ KINDS: tuple[KindRow, ...] = (
         is_root=True,
         verbs=(*READ, "patch"),
     ),
-    KindRow(NODE_CLAIM, NodeClaim, claim_edges, claim_names, verbs=OWN),
+    KindRow(NODE_CLAIM, NodeClaim, claim_edges, verbs=OWN),
     KindRow(NODE, Node, node_edges, node_names),
-    KindRow(POD, Pod, pod_edges, pod_names, label_selector=LABEL_WORKSPACE),
+    KindRow(POD, Pod, pod_edges, label_selector=LABEL_WORKSPACE),
     KindRow(STATEFUL_SET, StatefulSet, child_edges, verbs=OWN),
     KindRow(SERVICE, Service, child_edges, verbs=OWN),
-    KindRow(CONFIG_MAP, ConfigMap, no_edges, config_map_names, by_name=True),
+    KindRow(CONFIG_MAP, ConfigMap, no_edges, by_name=True),
     KindRow(CUSTOM_RESOURCE_DEFINITION, CustomResourceDefinition, no_edges),
 )
 
@@ -108,12 +105,10 @@ def metadata_of(obj: Any) -> tuple[str, str]:
 
 def is_news(old: Any, new: Any) -> bool:
     """Whether anything but the resourceVersion differs in what we keep: heartbeats of nodes do not."""
-    if not isinstance(new, msgspec.Struct) or type(old) is not type(new):
+    if type(old) is not type(new) or not isinstance(new, msgspec.Struct):
         return True
-    fields = (name for name in new.__struct_fields__ if name != "metadata")
-    if any(getattr(old, name) != getattr(new, name) for name in fields):
-        return True
-    before, after = old.metadata, new.metadata  # type: ignore[attr-defined]
-    return any(
-        getattr(before, name) != getattr(after, name) for name in after.__struct_fields__ if name != "resource_version"
-    )
+    for name in new.__struct_fields__:
+        if name != "metadata" and getattr(old, name) != getattr(new, name):
+            return True
+    version = new.metadata.resource_version  # type: ignore[attr-defined]
+    return bool(msgspec.structs.replace(old.metadata, resource_version=version) != new.metadata)  # type: ignore[attr-defined]

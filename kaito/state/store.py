@@ -34,6 +34,13 @@ class Store:
     def receive(self, event: WatchEvent) -> tuple[Change, ...]:
         """Takes the event in and returns what is different now."""
         match event:
+            case Apply(ref, obj):
+                before = self._objects.get(ref)
+                self._objects[ref] = obj
+                return ((ref, before, obj),)
+            case Delete(ref, _):
+                before = self._objects.pop(ref, None)
+                return ((ref, before, None),) if before is not None else ()
             case Init():
                 self._beside = {}
                 return ()
@@ -44,13 +51,6 @@ class Store:
                 return ()
             case InitDone():
                 return self._swap()
-            case Apply(ref, obj):
-                before = self._objects.get(ref)
-                self._objects[ref] = obj
-                return ((ref, before, obj),)
-            case Delete(ref, _):
-                before = self._objects.pop(ref, None)
-                return ((ref, before, None),) if before is not None else ()
 
     def clear(self) -> tuple[Change, ...]:
         """The kind is absent: an empty set that is known to be empty."""

@@ -34,7 +34,9 @@ class World(Protocol):
 
     def absent(self, kind: ResourceKind) -> None: ...
 
-    def referenced(self) -> frozenset[ObjectRef]: ...
+    def referenced(self) -> frozenset[ObjectRef]:
+        """The objects to watch by name; the very same set until that changes."""
+        ...
 
 
 class Supervisor:
@@ -56,6 +58,7 @@ class Supervisor:
         self._streams: dict[ResourceKind, Stream] = {}
         self._scopes: dict[ResourceKind, anyio.CancelScope] = {}
         self._named: dict[ObjectRef, anyio.CancelScope] = {}
+        self._wanted: frozenset[ObjectRef] | None = None  # what _named was settled for
         self._changed = anyio.Event()
 
     def ages_s(self, now_s: float) -> dict[str, float]:
@@ -149,6 +152,9 @@ class Supervisor:
 
     def _settle_named(self, tasks: anyio.abc.TaskGroup) -> None:
         wanted = self._world.referenced() if self._by_name else frozenset()
+        if wanted is self._wanted:
+            return
+        self._wanted = wanted
         for ref in sorted(wanted - set(self._named)):
             self._named[ref] = anyio.CancelScope()
             tasks.start_soon(self._follow_named, self._by_name[ref.kind], ref, name=f"watch {ref}")
