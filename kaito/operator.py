@@ -10,12 +10,12 @@ import anyio.abc
 
 from kaito.actors.applier import Applier
 from kaito.actors.reader import Reader
+from kaito.actors.roster import plan_root
 from kaito.actors.runner import Observer, Runner
 from kaito.api.meta import ObjectRef, ResourceKind
 from kaito.clock import Clock
 from kaito.kube.client import Discovery, KubeClient
 from kaito.plan.actions import Emit
-from kaito.plan.workspace import plan_workspace
 from kaito.settings import PlanSettings
 from kaito.state.events import Apply, Delete, InitApply, InitDone, WatchEvent
 from kaito.state.expectations import Expectation, Expectations
@@ -57,7 +57,7 @@ class Operator:
         )
         view = GraphView(self.graph)
         self.runner = Runner(
-            lambda ref, moment: plan_workspace(view, ref, moment, settings),
+            lambda ref, moment: plan_root(view, ref, moment, settings),
             applier,
             self.expectations,
             now=now,

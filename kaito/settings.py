@@ -13,6 +13,7 @@ class PlanSettings:
     cloud_provider: Literal["azure", "aws", "arc"] = "azure"
     node_provisioner: Literal["azure-gpu-provisioner", "karpenter", "byo"] = "azure-gpu-provisioner"
     inference_image: str = "ghcr.io/kaito-project/kaito-py-inference:0.1.0"
+    karpenter_node_class: str = ""  # the name of the default node class; empty: the cloud's
     node_image_family: str = "ubuntu"
     release_namespace: str = "kaito-workspace"
     launch_timeout_s: float = 300.0  # Karpenter's liveness: 5 minutes to launch …

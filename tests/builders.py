@@ -15,7 +15,9 @@ import msgspec
 
 from kaito.api.core import CONFIG_MAP, NODE, SERVICE, ConfigMap, Node, Pod, Service
 from kaito.api.meta import Json, ObjectRef, ResourceKind
+from kaito.api.names import CLAIM_LABELS, POOL_LABELS
 from kaito.api.nodeclaim import NODE_CLAIM, NodeClaim
+from kaito.api.nodepool import NODE_POOL, NodePool
 from kaito.api.workloads import STATEFUL_SET, StatefulSet
 from kaito.api.workspace import Workspace, parse_workspace
 from kaito.clock import rfc3339
@@ -25,6 +27,7 @@ START = datetime(2026, 1, 31, 12, 0, 0, tzinfo=UTC)
 GPU = "nvidia.com/gpu"
 SKU = "Standard_NC24ads_A100_v4"
 MODELS: dict[str, Any] = {
+    "NodePool": NodePool,
     "NodeClaim": NodeClaim,
     "Node": Node,
     "Pod": Pod,
@@ -368,6 +371,12 @@ class World:
     def claim(self, name: str) -> NodeClaim | None:
         return self._one(NODE_CLAIM.ref("", name))
 
+    def pools_of(self, root: ObjectRef) -> tuple[NodePool, ...]:
+        return tuple(item for item in self._all("NodePool") if _has_pair(item, root))
+
+    def pool(self, name: str) -> NodePool | None:
+        return self._one(NODE_POOL.ref("", name))
+
     def node_of(self, claim: NodeClaim) -> Node | None:
         if claim.status.node_name:
             return self._one(NODE.ref("", claim.status.node_name))
@@ -416,5 +425,5 @@ class World:
 
 def _has_pair(item: Any, root: ObjectRef) -> bool:
     labels = item.metadata.labels or {}
-    pair = (labels.get("kaito.sh/workspace"), labels.get("kaito.sh/workspacenamespace"))
-    return pair == (root.name, root.namespace)
+    pairs = (CLAIM_LABELS[root.kind], POOL_LABELS[root.kind])
+    return any((labels.get(name), labels.get(space)) == (root.name, root.namespace) for name, space in pairs)

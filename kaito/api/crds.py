@@ -9,6 +9,7 @@ from pydantic import BaseModel
 
 from kaito.api.meta import Json
 from kaito.api.nodeclaim import NODE_CLAIM
+from kaito.api.nodepool import NODE_POOL
 from kaito.api.workspace import WORKSPACE, Workspace, WorkspaceStatus
 
 # What pydantic says and a structural schema must not, or need not, repeat.
@@ -156,6 +157,34 @@ def node_claim_crd() -> Json:
                 "categories": ["karpenter"],
             },
             "versions": [_version(NODE_CLAIM.version, schema, columns, is_storage=True)],
+        },
+    }
+
+
+def node_pool_crd() -> Json:
+    """A NodePool CRD of our own, for a local cluster that plays Karpenter: schemaless."""
+    free: Json = {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
+    columns = [
+        _column("Replicas", ".spec.replicas", "integer"),
+        _column("Ready", '.status.conditions[?(@.type=="Ready")].status'),
+        _column("Age", ".metadata.creationTimestamp", "date"),
+    ]
+    schema = {"type": "object", "properties": {"spec": dict(free), "status": dict(free)}}
+    return {
+        "apiVersion": "apiextensions.k8s.io/v1",
+        "kind": "CustomResourceDefinition",
+        "metadata": {"name": f"{NODE_POOL.plural}.{NODE_POOL.group}"},
+        "spec": {
+            "group": NODE_POOL.group,
+            "scope": "Cluster",
+            "names": {
+                "kind": NODE_POOL.kind,
+                "listKind": f"{NODE_POOL.kind}List",
+                "plural": NODE_POOL.plural,
+                "singular": "nodepool",
+                "categories": ["karpenter"],
+            },
+            "versions": [_version(NODE_POOL.version, schema, columns, is_storage=True)],
         },
     }
 

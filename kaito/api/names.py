@@ -8,30 +8,44 @@ LABEL_WORKSPACE = "kaito.sh/workspace"
 LABEL_WORKSPACE_NAMESPACE = "kaito.sh/workspacenamespace"
 LABEL_RAGENGINE = "kaito.sh/ragengine"
 LABEL_RAGENGINE_NAMESPACE = "kaito.sh/ragenginenamespace"
+LABEL_KARPENTER_WORKSPACE = "karpenter.kaito.sh/workspace-name"
+LABEL_KARPENTER_WORKSPACE_NAMESPACE = "karpenter.kaito.sh/workspace-namespace"
+LABEL_KARPENTER_RAGENGINE = "karpenter.kaito.sh/ragengine-name"
+LABEL_KARPENTER_RAGENGINE_NAMESPACE = "karpenter.kaito.sh/ragengine-namespace"
+LABEL_KARPENTER_MANAGED_BY = "karpenter.kaito.sh/managed-by"
 LABEL_NODE_POOL = "karpenter.sh/nodepool"
 LABEL_INSTANCE_TYPE = "node.kubernetes.io/instance-type"
 
 WORKSPACE_FINALIZER = "workspace.finalizer.kaito.sh"
+FINALIZERS = {"Workspace": WORKSPACE_FINALIZER, "RAGEngine": "ragengine.finalizer.kaito.sh"}
 
-WORKSPACE_UID_ANNOTATION = "kaito.sh/workspace-uid"  # on NodeClaims: cluster-scoped, so they cannot be owned (law 2)
+WORKSPACE_UID_ANNOTATION = "kaito.sh/workspace-uid"  # the root's, on each child
 DESIRED_HASH_ANNOTATION = "kaito.sh/desired-hash"  # on children: which desired body was applied last
 UPSTREAM_REVISION_ANNOTATION = "workspace.kaito.io/revision"
 NODE_IMAGE_FAMILY_ANNOTATION = "kaito.sh/node-image-family"
+NODE_CLASS_NAME_ANNOTATION = "kaito.sh/node-class-name"
 PERFORMANCE_MODE_ANNOTATION = "kaito.sh/performance-mode"
 USE_LOCAL_WEIGHTS_ANNOTATION = "kaito.sh/use-local-weights"
 BYPASS_RESOURCE_CHECKS_ANNOTATION = "kaito.sh/bypass-resource-checks"
 ENABLE_LOAD_BALANCER_ANNOTATION = "kaito.sh/enablelb"
 RUNTIME_ANNOTATION = "kaito.sh/runtime"
 
+# Root kind → the label pair (name, namespace) by which cluster-scoped objects, which cannot be owned, name their root:
+# on NodeClaims that we make ourselves, and on a NodePool with all that Karpenter makes of it.
+LabelPair = tuple[str, str]
+CLAIM_LABELS: dict[str, LabelPair] = {
+    "Workspace": (LABEL_WORKSPACE, LABEL_WORKSPACE_NAMESPACE),
+    "RAGEngine": (LABEL_RAGENGINE, LABEL_RAGENGINE_NAMESPACE),
+}
+POOL_LABELS: dict[str, LabelPair] = {
+    "Workspace": (LABEL_KARPENTER_WORKSPACE, LABEL_KARPENTER_WORKSPACE_NAMESPACE),
+    "RAGEngine": (LABEL_KARPENTER_RAGENGINE, LABEL_KARPENTER_RAGENGINE_NAMESPACE),
+}
+
 # Keys that only operators set: they are stripped from the labels by which a user selects nodes.
 RESERVED_LABELS = frozenset(
     {
-        LABEL_WORKSPACE,
-        LABEL_WORKSPACE_NAMESPACE,
-        LABEL_RAGENGINE,
-        LABEL_RAGENGINE_NAMESPACE,
-        "karpenter.kaito.sh/workspace-name",
-        "karpenter.kaito.sh/workspace-namespace",
+        *(key for pairs in (CLAIM_LABELS, POOL_LABELS) for pair in pairs.values() for key in pair),
         "karpenter.kaito.sh/inferenceset",
         "karpenter.kaito.sh/inferenceset-namespace",
     }
@@ -51,14 +65,29 @@ def headless_service_name(workspace: str) -> str:
     return f"{workspace}-headless"
 
 
-def node_claim_name(namespace: str, workspace: str, index: int, *, replaces_uid: str = "", salt: int = 0) -> str:
+def node_claim_name(
+    namespace: str, root: str, index: int, *, replaces_uid: str = "", salt: int = 0, kind: str = "Workspace"
+) -> str:
     """`ws` and 10 hex digits: fits every provider's `^[a-z][a-z0-9]{0,11}$`.
 
     The same inputs give the same name, so a stale view cannot multiply nodes. `replaces_uid` is the uid of the claim
-    that this one replaces; `salt` counts foreign claims that were found to hold an earlier name.
+    that this one replaces; `salt` counts foreign claims that were found to hold an earlier name; `kind` is the root's.
     """
-    parts = [namespace, workspace, str(index), replaces_uid] + ([str(salt)] if salt else [])
+    parts = [namespace, root, str(index), replaces_uid] + ([str(salt)] if salt else [])
+    parts += [kind] if kind != "Workspace" else []
     return "ws" + hashlib.sha256("\0".join(parts).encode()).hexdigest()[:HASH_LENGTH]
+
+
+def node_pool_name(namespace: str, root: str, *, salt: int = 0, kind: str = "Workspace") -> str:
+    """Upstream's `namespace-name`, cut at 53 characters and hashed where it is longer than a label value may be.
+
+    `a-b/c` and `a/b-c` make the same name, so whoever comes second takes a salted one, always hashed.
+    """
+    name = f"{namespace}-{root}" if kind == "Workspace" else f"{namespace}-{root}-{kind.lower()}"
+    if not salt and len(name) <= LABEL_LENGTH_MAX:
+        return name
+    digest = hashlib.sha256((f"{namespace}\0{root}\0{kind}\0{salt}" if salt else name).encode()).hexdigest()
+    return f"{name[:53]}-{digest[:9]}"
 
 
 def bounded_name(name: str, length_max: int = LABEL_LENGTH_MAX) -> str:

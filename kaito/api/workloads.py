@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Protocol
+
 import msgspec
 
 from kaito.api.meta import Condition, Json, ObjectMeta, ResourceKind
@@ -11,6 +13,16 @@ DEPLOYMENT = ResourceKind("apps", "v1", "Deployment", "deployments", True)
 REPLICA_SET = ResourceKind("apps", "v1", "ReplicaSet", "replicasets", True)
 CONTROLLER_REVISION = ResourceKind("apps", "v1", "ControllerRevision", "controllerrevisions", True)
 JOB = ResourceKind("batch", "v1", "Job", "jobs", True)
+
+
+class Child(Protocol):
+    """What every namespaced child has, as its planner sees it."""
+
+    @property
+    def metadata(self) -> ObjectMeta: ...
+
+    @property
+    def spec(self) -> Json: ...
 
 
 class StatefulSetStatus(msgspec.Struct, frozen=True, gc=False, rename="camel"):

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from kaito.api.core import Service
 from kaito.api.meta import Json, ResourceKind
 from kaito.api.names import DESIRED_HASH_ANNOTATION, UPSTREAM_REVISION_ANNOTATION
-from kaito.api.workloads import StatefulSet
+from kaito.api.workloads import Child
 from kaito.plan.actions import Apply, Create
 from kaito.plan.diff import desired_hash, diff, stamped
 from kaito.plan.ownership import is_child, is_controlled_by
 
 
 def reconcile_child(
-    kind: ResourceKind, desired: Json, observed: Service | StatefulSet | None, *, root_uid: str, reason: str
+    kind: ResourceKind, desired: Json, observed: Child | None, *, root_uid: str, reason: str
 ) -> Create | Apply | None:
     """Create what is absent, apply what differs; None when converged, being deleted, or not ours to touch.
 
@@ -27,16 +26,16 @@ def reconcile_child(
     seen_hash = metadata.annotation(DESIRED_HASH_ANNOTATION)
     if seen_hash is None and metadata.annotation(UPSTREAM_REVISION_ANNOTATION) is not None:
         return None
-    why = _difference(desired, observed, seen_hash, root_uid)
+    why = "" if is_controlled_by(metadata, root_uid) else "its owner reference is gone"
+    why = why or difference(desired, observed)
     return Apply(kind, stamped(desired), metadata.uid, why) if why else None
 
 
-def _difference(desired: Json, observed: Service | StatefulSet, seen_hash: str | None, root_uid: str) -> str:
+def difference(desired: Json, observed: Child) -> str:
     """What makes an apply necessary, in words; empty when nothing does."""
+    seen_hash = observed.metadata.annotation(DESIRED_HASH_ANNOTATION)
     if seen_hash != desired_hash(desired):
         return "what is wanted has changed" if seen_hash else "it does not carry our hash"
-    if not is_controlled_by(observed.metadata, root_uid):
-        return "its owner reference is gone"
     changes = diff(_comparable(desired), _as_json(observed))
     return f"edited by somebody else: {changes[0]}" if changes else ""
 
@@ -47,6 +46,6 @@ def _comparable(desired: Json) -> Json:
     return {"metadata": metadata, "spec": desired["spec"]}
 
 
-def _as_json(observed: Service | StatefulSet) -> Json:
+def _as_json(observed: Child) -> Json:
     metadata = {"labels": observed.metadata.labels, "annotations": observed.metadata.annotations}
     return {"metadata": metadata, "spec": observed.spec}

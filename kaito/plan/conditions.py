@@ -64,3 +64,16 @@ def valid_reason(reason: str) -> str:
     """
     kept = NOT_IN_A_REASON.sub("", reason)[:REASON_CHARS_MAX].rstrip(",:").lstrip("0123456789_,:")
     return kept or "Unknown"
+
+
+def status_patch(prior: Json, wanted: Json) -> Json:
+    """The JSON merge patch (RFC 7386) that turns `prior` into `wanted`; empty when they are equal."""
+    patch: Json = {key: None for key in prior if key not in wanted}
+    for key, value in wanted.items():
+        old = prior.get(key)
+        if isinstance(value, dict) and isinstance(old, dict):
+            if below := status_patch(old, value):
+                patch[key] = below
+        elif value != old:
+            patch[key] = value
+    return patch

@@ -1,72 +1,87 @@
-"""A Workspace that is being deleted: its NodeClaims go first, then our finalizer. It ends, or names what it waits for.
+"""A root that is being deleted: its machines go first, then our finalizer. It ends, or names what it waits for.
 
-Validation has no say here, an absent NodeClaim kind means that nothing is left to release, and a kind that cannot be
-read means that we do not know: the finalizer stays, because a leaked GPU machine costs more than a patient user.
+Validation has no say here, an absent kind means that nothing of it is left to release, and a kind that cannot be read
+means that we do not know: the finalizer stays, because a leaked GPU machine costs more than a patient user. What is
+released does not depend on the provisioner of today: NodePools and NodeClaims go alike, whoever made them for the root.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 
-from kaito.api.meta import Json
-from kaito.api.names import WORKSPACE_FINALIZER
+from kaito.api.meta import Json, ResourceKind
 from kaito.api.nodeclaim import NODE_CLAIM, NodeClaim
+from kaito.api.nodepool import NODE_POOL, NodePool
 from kaito.plan.actions import Action, Delete, PatchRoot, PatchStatus, Plan
-from kaito.plan.claims import ClaimRoot, to_release
-from kaito.plan.conditions import WantedCondition, merge_conditions
+from kaito.plan.conditions import WantedCondition, merge_conditions, status_patch
 from kaito.plan.explain import blockers, headline
-from kaito.plan.roots import WORKSPACE, RootMeta
-from kaito.plan.snapshot import claim_ref, parse_time
-from kaito.plan.status import DELETING, status_patch
-from kaito.plan.verdict import Verdict, Waiting
+from kaito.plan.ownership import Tie
+from kaito.plan.roots import RootMeta
+from kaito.plan.snapshot import parse_time
+from kaito.plan.verdict import Waiting
 from kaito.state.view import ClusterView
 
 GATE = "Released"
+MACHINE_KINDS: tuple[ResourceKind, ...] = (NODE_POOL, NODE_CLAIM)  # a pool first, or it would make its claims again
 
 
 def plan_deletion(view: ClusterView, root: RootMeta, now: datetime) -> Plan:
-    """Deletes the claims, says what is still there, and lets the Workspace go when nothing is."""
-    if WORKSPACE_FINALIZER not in root.finalizers:
+    """Deletes what asks for machines, says what is still there, and lets the root go when nothing is."""
+    if root.finalizer not in root.finalizers:
         return Plan(root.ref)
-    if not view.is_synced(NODE_CLAIM):
-        message = "NodeClaims cannot be listed, so it is not known whether machines are left"
-        step = "let the operator's service account list nodeclaims.karpenter.sh"
-        waits: tuple[Verdict, ...] = (Waiting(GATE, "NodeClaimsUnknown", message, root.ref, step),)
+    unknown = [kind for kind in MACHINE_KINDS if not view.is_synced(kind)]
+    if unknown:
+        waits = tuple(_unknown(kind, root) for kind in unknown)
         return Plan(root.ref, _status(root, waits, now), waits)
-    claims = to_release(view, ClaimRoot(root.ref, root.uid, root.created))
-    if not claims:
-        patch = {"metadata": {"finalizers": [name for name in root.finalizers if name != WORKSPACE_FINALIZER]}}
-        done = PatchRoot(WORKSPACE, root.ref, patch, root.uid, root.resource_version, "its machines are released")
+    held = [(kind, item) for kind, items in _machines(view, root) for item in items]
+    if not held:
+        patch = {"metadata": {"finalizers": [name for name in root.finalizers if name != root.finalizer]}}
+        done = PatchRoot(root.kind, root.ref, patch, root.uid, root.resource_version, "its machines are released")
         return Plan(root.ref, (done,))
     deletes = tuple(
-        Delete(NODE_CLAIM, claim_ref(claim), claim.metadata.uid, "its Workspace is being deleted")
-        for claim in claims
-        if not claim.metadata.deletion_timestamp
+        Delete(kind, kind.ref("", item.metadata.name), item.metadata.uid, f"its {root.kind.kind} is being deleted")
+        for kind, item in held
+        if not item.metadata.deletion_timestamp
     )
-    verdicts = tuple(_wait(claim, root) for claim in claims)
+    verdicts = tuple(_wait(kind, item, root) for kind, item in held)
     return Plan(root.ref, _status(root, verdicts, now) + deletes, verdicts)
 
 
-def _wait(claim: NodeClaim, root: RootMeta) -> Waiting:
-    name = claim.metadata.name
-    holders = ", ".join(claim.metadata.finalizers)
-    message = f"NodeClaim {name} has to go first" + (f"; it is held by {holders}" if holders else "")
+def _machines(view: ClusterView, root: RootMeta) -> Sequence[tuple[ResourceKind, Sequence[NodePool | NodeClaim]]]:
+    """What asks for machines of the root, or of its former namesakes."""
+    ties = (Tie.OWN, Tie.FORMER)
+    pools = [pool for pool in view.pools_of(root.ref) if root.claimant.tie(pool.metadata) in ties]
+    claims = [claim for claim in view.claims_of(root.ref) if root.claimant.tie(claim.metadata) in ties]
+    return ((NODE_POOL, pools), (NODE_CLAIM, claims))
+
+
+def _unknown(kind: ResourceKind, root: RootMeta) -> Waiting:
+    message = f"{kind.kind}s cannot be listed, so it is not known whether machines are left"
+    step = f"let the operator's service account list {kind.plural}.{kind.group}"
+    return Waiting(GATE, f"{kind.kind}sUnknown", message, root.ref, step)
+
+
+def _wait(kind: ResourceKind, item: NodePool | NodeClaim, root: RootMeta) -> Waiting:
+    name = item.metadata.name
+    holders = ", ".join(item.metadata.finalizers)
+    message = f"{kind.kind} {name} has to go first" + (f"; it is held by {holders}" if holders else "")
     return Waiting(
         GATE,
-        "NodeClaimTerminating",
+        f"{kind.kind}Terminating",
         message,
-        claim_ref(claim),
-        f"the node provisioner releases the machine; if that hangs: kubectl describe nodeclaim {name}",
-        parse_time(claim.metadata.deletion_timestamp) or parse_time(root.deleting_since),
+        kind.ref("", name),
+        f"the node provisioner releases the machine; if that hangs: kubectl describe {kind.kind.lower()} {name}",
+        parse_time(item.metadata.deletion_timestamp) or parse_time(root.deleting_since),
     )
 
 
-def _status(root: RootMeta, verdicts: tuple[Verdict, ...], now: datetime) -> tuple[Action, ...]:
-    """Only WorkspaceDeleting and the blockers change: the rest stays as it was when the deletion began."""
-    waits = [verdict for verdict in verdicts if isinstance(verdict, Waiting)]
-    wanted = WantedCondition(DELETING, True, "workspaceDeleted", headline(waits[0]))
+def _status(root: RootMeta, waits: tuple[Waiting, ...], now: datetime) -> tuple[Action, ...]:
+    """Only the condition of the deletion and the blockers change: the rest stays as it was when the deletion began."""
+    kind = root.kind.kind
+    wanted = WantedCondition(f"{kind}Deleting", True, f"{kind.lower()}Deleted", headline(waits[0]))
     status: Json = root.status | {
-        "blockers": blockers(verdicts, root.status.get("blockers") or (), now),
+        "blockers": blockers(waits, root.status.get("blockers") or (), now),
         "conditions": merge_conditions(
             root.status.get("conditions") or (), [wanted], generation=root.generation, now=now
         ),
@@ -74,4 +89,4 @@ def _status(root: RootMeta, verdicts: tuple[Verdict, ...], now: datetime) -> tup
     patch = status_patch(root.status, status)
     if not patch:
         return ()
-    return (PatchStatus(WORKSPACE, root.ref, patch, root.uid, root.resource_version, "what the deletion waits for"),)
+    return (PatchStatus(root.kind, root.ref, patch, root.uid, root.resource_version, "what the deletion waits for"),)

@@ -1,4 +1,4 @@
-"""Snapshot: everything that gates and planner read about one Workspace, asked of the view once per plan.
+"""Snapshot: everything that gates and planner read about one root, asked of the view once per plan.
 
 It includes the status as last written: "since when" of what the cluster does not time itself (a device plugin that
 zeroed its GPUs) is remembered there, in `status.blockers[]`, so that status stays a pure function of the snapshot.
@@ -11,12 +11,12 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from kaito.api.core import NODE, POD, ContainerStatus, Node, Pod
-from kaito.api.meta import Condition, Json, ObjectRef, condition
+from kaito.api.meta import Condition, Json, ObjectRef, ResourceKind, condition
 from kaito.api.nodeclaim import NODE_CLAIM, NodeClaim
-from kaito.api.workloads import StatefulSet
+from kaito.api.workloads import STATEFUL_SET, Child
 from kaito.clock import parse_rfc3339
-from kaito.plan.claims import ClaimLedger
 from kaito.plan.placement import GPU_RESOURCE
+from kaito.plan.stock import Stock
 from kaito.plan.verdict import Verdict, Waiting
 from kaito.settings import PlanSettings
 from kaito.state.view import ClusterView
@@ -33,21 +33,37 @@ class Snapshot:
     uid: str
     now: datetime
     settings: PlanSettings
+    created: str = ""  # the root's creationTimestamp
     instance_type: str = ""
     match_labels: dict[str, str] = field(default_factory=dict)
     planned: Verdict | None = None  # the node count with its reasoning, or why there is none
     target: int | None = None
     gpu_resource: str = GPU_RESOURCE
     gpus_per_pod: int = 0
-    ledger: ClaimLedger = field(default_factory=lambda: ClaimLedger(0))
-    nodes: tuple[Node, ...] = ()
-    stateful_set: StatefulSet | None = None
+    stock: Stock = field(default_factory=Stock)
+    workload_kind: ResourceKind = STATEFUL_SET
+    workload: Child | None = None
     pods: tuple[Pod, ...] = ()
     prior: Json = field(default_factory=dict)  # .status as last written
 
     @property
     def is_byo(self) -> bool:
         return self.settings.node_provisioner == "byo"
+
+    @property
+    def awaits_machines(self) -> bool:
+        """Whether machines are asked for at all; while the target is not known, they are expected to be."""
+        return not self.is_byo and (self.target is None or self.stock.needed > 0)
+
+    @property
+    def nodes(self) -> tuple[Node, ...]:
+        """The nodes that count for the root."""
+        return self.stock.nodes
+
+    @property
+    def workload_ref(self) -> ObjectRef:
+        """The workload has its root's name."""
+        return self.workload_kind.ref(self.ref.namespace, self.ref.name)
 
     @property
     def needed(self) -> int:

@@ -149,19 +149,6 @@ def _succeeded(verdicts: Sequence[Verdict], resource: WantedCondition, inference
     return WantedCondition(SUCCEEDED, False, reason, headline(deepest))
 
 
-def status_patch(prior: Json, wanted: Json) -> Json:
-    """The JSON merge patch (RFC 7386) that turns `prior` into `wanted`; empty when they are equal."""
-    patch: Json = {key: None for key in prior if key not in wanted}
-    for key, value in wanted.items():
-        old = prior.get(key)
-        if isinstance(value, dict) and isinstance(old, dict):
-            if below := status_patch(old, value):
-                patch[key] = below
-        elif value != old:
-            patch[key] = value
-    return patch
-
-
 def invalid_status(prior: Json, verdict: Failed, *, generation: int, now: datetime) -> Json:
     """The status of a Workspace that does not fit its model: what was known stays, and what is wrong is said."""
     wanted = [WantedCondition(SUCCEEDED, False, "workspaceFailed", headline(verdict))]

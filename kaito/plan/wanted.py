@@ -9,8 +9,7 @@ from kaito.api.meta import Json
 from kaito.api.names import (
     DESIRED_HASH_ANNOTATION,
     ENABLE_LOAD_BALANCER_ANNOTATION,
-    LABEL_WORKSPACE,
-    LABEL_WORKSPACE_NAMESPACE,
+    NODE_CLASS_NAME_ANNOTATION,
     NODE_IMAGE_FAMILY_ANNOTATION,
     PERFORMANCE_MODE_ANNOTATION,
     RUNTIME_ANNOTATION,
@@ -20,12 +19,13 @@ from kaito.api.workspace import Workspace
 from kaito.plan.catalog import Preset
 from kaito.plan.desired.inference_command import ModelFlags, inference_command
 from kaito.plan.desired.inference_workload import Serving, inference_stateful_set
-from kaito.plan.desired.nodeclaims import node_claim
 from kaito.plan.desired.services import headless_service, inference_service
 from kaito.plan.desired.template_workload import template_stateful_set
 from kaito.plan.diff import desired_hash
 from kaito.plan.estimate import UTILIZATION, gpu_memory_utilization
 from kaito.plan.ownership import controller_reference
+from kaito.plan.provision import provisioner_of
+from kaito.plan.provision.order import MachineOrder
 from kaito.plan.roots import WORKSPACE, RootMeta
 from kaito.plan.sizing import Sizing
 from kaito.plan.snapshot import Snapshot
@@ -35,18 +35,16 @@ CREATED_BY_INFERENCE_SET_LABEL = "inferenceset.kaito.sh/created-by"
 UPGRADE_LABEL = "kaito.sh/upgrade-to-version"
 
 
-def node_claim_body(name: str, root: RootMeta, sizing: Sizing, settings: PlanSettings) -> Json:
-    """The NodeClaim of this name for this Workspace."""
+def machine_order(root: RootMeta, sizing: Sizing, settings: PlanSettings) -> MachineOrder:
+    """What to ask the provisioner for."""
     family = root.annotations.get(NODE_IMAGE_FAMILY_ANNOTATION, "").strip().lower()
-    return node_claim(
-        name,
-        root.ref,
-        root_uid=root.uid,
-        instance_type=sizing.instance_type,
-        match_labels=sizing.match_labels,
-        cloud_provider=settings.cloud_provider,
-        node_image_family=family or settings.node_image_family,
+    return MachineOrder(
+        sizing.instance_type,
+        sizing.match_labels,
+        image_family=family or settings.node_image_family,
         storage_gib=sizing.storage_gib,
+        node_class=root.annotations.get(NODE_CLASS_NAME_ANNOTATION, ""),
+        is_replica=CREATED_BY_INFERENCE_SET_LABEL in root.labels,
     )
 
 
@@ -68,12 +66,12 @@ def workload(s: Snapshot, root: RootMeta, ws: Workspace, sizing: Sizing) -> Json
     """
     desired = _workload(s, root, ws, sizing, s.settings.inference_image)
     born_with = _image_of(s)
-    if ws.inference is None or ws.inference.template is not None or not born_with or s.stateful_set is None:
+    if ws.inference is None or ws.inference.template is not None or not born_with or s.workload is None:
         return desired
     if root.labels.get(UPGRADE_LABEL) == _tag(s.settings.inference_image):
         return desired
     kept = _workload(s, root, ws, sizing, born_with)
-    is_as_made = s.stateful_set.metadata.annotation(DESIRED_HASH_ANNOTATION) == desired_hash(kept)
+    is_as_made = s.workload.metadata.annotation(DESIRED_HASH_ANNOTATION) == desired_hash(kept)
     return kept if is_as_made else desired
 
 
@@ -151,10 +149,8 @@ def _engine(root: RootMeta) -> Literal["auto", "transformers"]:
 
 
 def _pins(s: Snapshot, root: RootMeta) -> Mapping[str, str]:
-    """The user's labels and, on nodes that we asked for, the label pair: pods never land on a sibling's nodes."""
-    if s.is_byo:
-        return s.match_labels
-    return s.match_labels | {LABEL_WORKSPACE: root.ref.name, LABEL_WORKSPACE_NAMESPACE: root.ref.namespace}
+    """The user's labels and those of the root's own nodes: pods never land on a sibling's."""
+    return s.match_labels | provisioner_of(s.view, root.ref, s.settings).pins(root.ref)
 
 
 def _owner(root: RootMeta) -> Json:
@@ -162,9 +158,9 @@ def _owner(root: RootMeta) -> Json:
 
 
 def _image_of(s: Snapshot) -> str:
-    if s.stateful_set is None:
+    if s.workload is None:
         return ""
-    containers = s.stateful_set.spec.get("template", {}).get("spec", {}).get("containers") or [{}]
+    containers = s.workload.spec.get("template", {}).get("spec", {}).get("containers") or [{}]
     return str(containers[0].get("image", ""))
 
 

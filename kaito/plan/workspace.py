@@ -15,28 +15,30 @@ from typing import Literal
 
 from kaito.api.core import NODE, POD, SERVICE
 from kaito.api.meta import Json, ObjectRef, ResourceKind
-from kaito.api.names import LABEL_NODE_POOL, WORKSPACE_FINALIZER
 from kaito.api.nodeclaim import NODE_CLAIM
+from kaito.api.nodepool import NODE_POOL
 from kaito.api.workloads import STATEFUL_SET
 from kaito.api.workspace import Workspace
-from kaito.plan.actions import Action, Create, Delete, Emit, PatchRoot, PatchStatus, Plan
+from kaito.plan.actions import Action, Emit, PatchRoot, PatchStatus, Plan
 from kaito.plan.children import reconcile_child
-from kaito.plan.claims import ClaimRoot, take_stock
+from kaito.plan.conditions import status_patch
 from kaito.plan.deletion import plan_deletion
-from kaito.plan.expiry import expired, expiries, surplus
 from kaito.plan.explain import causes, headline
 from kaito.plan.gates import judge_all
 from kaito.plan.lastwords import missing_logs
-from kaito.plan.roots import WORKSPACE, RootMeta, root_meta
+from kaito.plan.provision import provisioner_of
+from kaito.plan.provision.expiry import expiries
+from kaito.plan.roots import RootMeta, root_meta
 from kaito.plan.sizing import Sizing, size_workspace
-from kaito.plan.snapshot import Snapshot, claim_ref
-from kaito.plan.status import CONDITION_OF_GATE, INFERENCE_READY, invalid_status, status_patch, workspace_status
+from kaito.plan.snapshot import Snapshot
+from kaito.plan.status import CONDITION_OF_GATE, INFERENCE_READY, invalid_status, workspace_status
+from kaito.plan.stock import Demand
 from kaito.plan.verdict import Failed, Ready, Verdict, Waiting, is_open
-from kaito.plan.wanted import node_claim_body, services, workload
+from kaito.plan.wanted import machine_order, services, workload
 from kaito.settings import PlanSettings
 from kaito.state.view import ClusterView, InvalidObject
 
-READS: tuple[ResourceKind, ...] = (NODE_CLAIM, NODE, POD, STATEFUL_SET, SERVICE)
+READS: tuple[ResourceKind, ...] = (NODE_POOL, NODE_CLAIM, NODE, POD, STATEFUL_SET, SERVICE)
 # Closed only for the operator's own next step, a matter of milliseconds: no news for the user.
 GUARD_REASON = "its machines must be released at the end"
 OWN_WORK = frozenset({"NodeClaimNotReady", "AwaitingEarlierStage"})
@@ -53,7 +55,7 @@ def plan_workspace(view: ClusterView, ref: ObjectRef, now: datetime, settings: P
     unsynced = [kind.kind for kind in READS if not view.is_synced(kind)]
     if unsynced:
         return Plan(ref, (), (_unknown(ref, unsynced),))
-    if WORKSPACE_FINALIZER not in root.finalizers:
+    if root.finalizer not in root.finalizers:
         # Alone in its plan: it changes the resourceVersion, and nothing may be created that it does not guard.
         return Plan(ref, (_guard(root),))
     if isinstance(found, InvalidObject):
@@ -94,14 +96,15 @@ def _plan_invalid(root: RootMeta, found: InvalidObject, now: datetime) -> Plan:
 def _plan_valid(view: ClusterView, root: RootMeta, ws: Workspace, now: datetime, settings: PlanSettings) -> Plan:
     sizing = size_workspace(view, root, ws, settings)
     s = _snapshot(view, root, ws, sizing, now, settings)
+    provisioner = provisioner_of(view, root.ref, settings)
     verdicts = judge_all(s)
     status = workspace_status(s, verdicts, generation=root.generation)
     actions = (
         *_place_workload(s, root, ws, sizing, verdicts),
         *missing_logs(s),
         *_report(root, status, verdicts),
-        *_release_claims(s),
-        *_ask_for_nodes(s, root, sizing),
+        *provisioner.relinquish(s),
+        *provisioner.acquire(s, machine_order(root, sizing, settings)),
     )
     return Plan(root.ref, actions, verdicts, _recheck_s(s, verdicts))
 
@@ -109,56 +112,32 @@ def _plan_valid(view: ClusterView, root: RootMeta, ws: Workspace, now: datetime,
 def _snapshot(
     view: ClusterView, root: RootMeta, ws: Workspace, sizing: Sizing, now: datetime, settings: PlanSettings
 ) -> Snapshot:
-    is_byo = settings.node_provisioner == "byo"
-    claim_root = ClaimRoot(root.ref, root.uid, root.created)
-    own_nodes = view.nodes_of(root.ref)
-    claimed = {node.metadata.name for claim in view.claims_of(root.ref) if (node := view.node_of(claim))}
-    brought = [n for n in own_nodes if n.metadata.name not in claimed and n.metadata.label(LABEL_NODE_POOL) is None]
-    needed = 0 if is_byo or sizing.nodes is None else max(0, sizing.nodes - len(brought))
-    ledger = take_stock(view, claim_root, needed)
-    counted = {node.metadata.name for claim in ledger.counted if (node := view.node_of(claim))}
-    counted |= {node.metadata.name for node in brought}
+    demand = Demand(
+        root.claimant,
+        sizing.nodes,
+        sizing.match_labels,
+        ws.resource.preferred_nodes,
+        sizing.gpu_resource,
+        sizing.gpus_per_pod,
+    )
     return Snapshot(
         view,
         root.ref,
         root.uid,
         now,
         settings,
+        root.created,
         instance_type=sizing.instance_type,
         match_labels=sizing.match_labels,
         planned=sizing.verdict,
         target=sizing.nodes,
         gpu_resource=sizing.gpu_resource,
         gpus_per_pod=sizing.gpus_per_pod,
-        ledger=ledger,
-        nodes=view.nodes(sizing.match_labels) if is_byo else tuple(n for n in own_nodes if n.metadata.name in counted),
-        stateful_set=view.stateful_set(root.ref),
+        stock=provisioner_of(view, root.ref, settings).take_stock(view, demand),
+        workload=view.stateful_set(root.ref),
         pods=view.pods_of(root.ref),
         prior=root.status,
     )
-
-
-def _release_claims(s: Snapshot) -> Iterator[Action]:
-    for expiry in expired(s):
-        claim = expiry.claim
-        yield Delete(NODE_CLAIM, claim_ref(claim), claim.metadata.uid, f"to be replaced: {expiry.reason}")
-    for claim in surplus(s):
-        reason = f"one too many: {len(s.ledger.counted)} claims for {s.target} nodes"
-        yield Delete(NODE_CLAIM, claim_ref(claim), claim.metadata.uid, reason)
-
-
-def _ask_for_nodes(s: Snapshot, root: RootMeta, sizing: Sizing) -> Iterator[Action]:
-    if s.view.is_absent(NODE_CLAIM):
-        return
-    first = len(s.ledger.counted) + 1
-    creates = [
-        Create(NODE_CLAIM, node_claim_body(name, root, sizing, s.settings), f"{index} of {s.ledger.needed} nodes")
-        for index, name in enumerate(s.ledger.names, start=first)
-    ]
-    yield from creates
-    for create in creates:
-        message = f"NodeClaim {create.ref.name} asks for one {sizing.instance_type}: {create.reason}"
-        yield Emit(root.ref, root.uid, "Normal", "NodeClaimCreated", message)
 
 
 def _place_workload(
@@ -168,7 +147,7 @@ def _place_workload(
     if not is_open(sizing.verdict):
         return
     node_side = [verdict for verdict in verdicts if CONDITION_OF_GATE[verdict.gate] != INFERENCE_READY]
-    if s.stateful_set is None and not all(is_open(verdict) for verdict in node_side):
+    if s.workload is None and not all(is_open(verdict) for verdict in node_side):
         return
     why = "the nodes are ready"
     for name, body in services(root).items():
@@ -176,7 +155,7 @@ def _place_workload(
         if action := reconcile_child(SERVICE, body, observed, root_uid=root.uid, reason=why):
             yield action
     desired = workload(s, root, ws, sizing)
-    if action := reconcile_child(STATEFUL_SET, desired, s.stateful_set, root_uid=root.uid, reason=why):
+    if action := reconcile_child(STATEFUL_SET, desired, s.workload, root_uid=root.uid, reason=why):
         yield action
 
 
@@ -184,7 +163,7 @@ def _report(root: RootMeta, status: Json, verdicts: Sequence[Verdict]) -> Iterat
     patch = status_patch(root.status, status)
     if not patch:
         return
-    yield PatchStatus(WORKSPACE, root.ref, patch, root.uid, root.resource_version, "what was observed has changed")
+    yield PatchStatus(root.kind, root.ref, patch, root.uid, root.resource_version, "what was observed has changed")
     found = causes(verdicts)
     if found and _is_news(root.status, found[0]):
         kind: Literal["Normal", "Warning"] = "Warning" if isinstance(found[0], Failed) else "Normal"
@@ -216,5 +195,5 @@ def _unknown(ref: ObjectRef, kinds: list[str]) -> Waiting:
 
 
 def _guard(root: RootMeta) -> PatchRoot:
-    patch = {"metadata": {"finalizers": [*root.finalizers, WORKSPACE_FINALIZER]}}
-    return PatchRoot(WORKSPACE, root.ref, patch, root.uid, root.resource_version, GUARD_REASON)
+    patch = {"metadata": {"finalizers": [*root.finalizers, root.finalizer]}}
+    return PatchRoot(root.kind, root.ref, patch, root.uid, root.resource_version, GUARD_REASON)

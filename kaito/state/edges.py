@@ -1,7 +1,7 @@
 """How one object points at another, as hashable keys.
 
 An object *points at* keys (`edges`) and is *known by* its own ref and by more keys (`names`); where the two meet there
-is an edge. Neither side needs to exist yet, so events may come in any order. Only `Workspace` keys name roots.
+is an edge. Neither side needs to exist yet, so events may come in any order. Refs of root kinds name roots.
 """
 
 from __future__ import annotations
@@ -11,14 +11,16 @@ from typing import Any, TypeAlias
 
 from kaito.api.core import CONFIG_MAP, NODE, Node, Pod, Service
 from kaito.api.meta import ObjectMeta, ObjectRef
-from kaito.api.names import LABEL_WORKSPACE, LABEL_WORKSPACE_NAMESPACE, is_reserved_label
+from kaito.api.names import CLAIM_LABELS, LABEL_WORKSPACE, POOL_LABELS, is_reserved_label
 from kaito.api.nodeclaim import NodeClaim
+from kaito.api.nodepool import NodePool
 from kaito.api.workloads import StatefulSet
 from kaito.api.workspace import WORKSPACE, Workspace
 from kaito.state.view import InvalidObject
 
 Key: TypeAlias = Hashable
 WORKSPACE_KIND, NODE_KIND = WORKSPACE.kind, NODE.kind
+LABEL_PAIRS = tuple((kind, *pair) for pairs in (CLAIM_LABELS, POOL_LABELS) for kind, pair in pairs.items())
 
 
 def provider_key(provider_id: str) -> Key:
@@ -30,9 +32,15 @@ def label_key(key: str, value: str) -> Key:
 
 
 def by_label_pair(metadata: ObjectMeta) -> tuple[ObjectRef, ...]:
-    """The Workspace that a cluster-scoped object carries in its two labels."""
-    name, namespace = metadata.label(LABEL_WORKSPACE), metadata.label(LABEL_WORKSPACE_NAMESPACE)
-    return (WORKSPACE.ref(namespace, name),) if name and namespace else ()
+    """The roots that a cluster-scoped object names in pairs of labels."""
+    labels = metadata.labels
+    if not labels:
+        return ()
+    return tuple(
+        ObjectRef(kind, namespace, name)
+        for kind, name_key, namespace_key in LABEL_PAIRS
+        if (name := labels.get(name_key)) and (namespace := labels.get(namespace_key))
+    )
 
 
 def by_owner_or_label(metadata: ObjectMeta) -> tuple[ObjectRef, ...]:
@@ -51,6 +59,10 @@ def claim_edges(claim: NodeClaim) -> tuple[Key, ...]:
     node: list[Key] = [NODE.ref("", claim.status.node_name)] if claim.status.node_name else []
     machine: list[Key] = [provider_key(claim.status.provider_id)] if claim.status.provider_id else []
     return (*by_label_pair(claim.metadata), *node, *machine)
+
+
+def pool_edges(pool: NodePool) -> tuple[Key, ...]:
+    return by_label_pair(pool.metadata)
 
 
 def node_edges(node: Node) -> tuple[Key, ...]:

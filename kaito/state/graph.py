@@ -81,6 +81,10 @@ class StateGraph:
     def roots(self) -> tuple[ObjectRef, ...]:
         return tuple(ref for kind, row in self.rows.items() if row.is_root for ref in self.stores[kind])
 
+    def root(self, ref: ObjectRef) -> Any | None:
+        """The object of a root kind, None when it is gone."""
+        return self.stores[self._by_kind[ref.kind].kind].get(ref)
+
     def referenced(self) -> frozenset[ObjectRef]:
         """Objects of by-name kinds that some root points at; the very same set until that changes."""
         if self._referenced is None:

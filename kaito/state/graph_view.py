@@ -8,8 +8,8 @@ from typing import Any
 from kaito.api.core import CONFIG_MAP, NODE, POD, SERVICE, ConfigMap, Node, Pod, Service
 from kaito.api.meta import ObjectRef, ResourceKind
 from kaito.api.nodeclaim import NODE_CLAIM, NodeClaim
+from kaito.api.nodepool import NODE_POOL, NodePool
 from kaito.api.workloads import STATEFUL_SET, StatefulSet
-from kaito.api.workspace import WORKSPACE
 from kaito.state.edges import label_key, provider_key
 from kaito.state.graph import StateGraph
 from kaito.state.view import Answer, InvalidObject, ServerCapabilities
@@ -30,7 +30,7 @@ class GraphView:
         return kind in self._graph.absent
 
     def root(self, ref: ObjectRef) -> Any | InvalidObject | None:
-        return self._graph.stores[WORKSPACE].get(ref)
+        return self._graph.root(ref)
 
     def roots(self, kind: ResourceKind) -> tuple[Any | InvalidObject, ...]:
         store = self._graph.stores[kind]
@@ -41,6 +41,12 @@ class GraphView:
 
     def claim(self, name: str) -> NodeClaim | None:
         return self._graph.stores[NODE_CLAIM].get(NODE_CLAIM.ref("", name))
+
+    def pools_of(self, root: ObjectRef) -> tuple[NodePool, ...]:
+        return self._found(NODE_POOL, self._graph.pointers(root, NODE_POOL))
+
+    def pool(self, name: str) -> NodePool | None:
+        return self._graph.stores[NODE_POOL].get(NODE_POOL.ref("", name))
 
     def node_of(self, claim: NodeClaim) -> Node | None:
         nodes = self._graph.stores[NODE]

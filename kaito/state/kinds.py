@@ -23,6 +23,7 @@ from kaito.api.core import (
 from kaito.api.meta import Json, ResourceKind
 from kaito.api.names import LABEL_WORKSPACE
 from kaito.api.nodeclaim import NODE_CLAIM, NodeClaim
+from kaito.api.nodepool import NODE_POOL, NodePool
 from kaito.api.workloads import STATEFUL_SET, StatefulSet
 from kaito.api.workspace import WORKSPACE, Workspace, parse_workspace
 from kaito.state.edges import (
@@ -33,6 +34,7 @@ from kaito.state.edges import (
     node_edges,
     node_names,
     pod_edges,
+    pool_edges,
     workspace_edges,
 )
 from kaito.state.view import InvalidObject
@@ -86,6 +88,7 @@ KINDS: tuple[KindRow, ...] = (
         is_root=True,
         verbs=(*READ, "patch"),
     ),
+    KindRow(NODE_POOL, NodePool, pool_edges, verbs=OWN),
     KindRow(NODE_CLAIM, NodeClaim, claim_edges, verbs=OWN),
     KindRow(NODE, Node, node_edges, node_names),
     KindRow(POD, Pod, pod_edges, label_selector=LABEL_WORKSPACE),

@@ -9,6 +9,7 @@ from typing import Any, Protocol
 from kaito.api.core import ConfigMap, Node, Pod, Service
 from kaito.api.meta import ObjectRef, ResourceKind
 from kaito.api.nodeclaim import NodeClaim
+from kaito.api.nodepool import NodePool
 from kaito.api.workloads import StatefulSet
 
 
@@ -56,7 +57,7 @@ class ClusterView(Protocol):
         ...
 
     def root(self, ref: ObjectRef) -> Any | InvalidObject | None:
-        """The root object (a Workspace), its Invalid value, or None when it is gone."""
+        """The root object, its Invalid value, or None when it is gone."""
         ...
 
     def roots(self, kind: ResourceKind) -> tuple[Any | InvalidObject, ...]:
@@ -68,6 +69,12 @@ class ClusterView(Protocol):
         ...
 
     def claim(self, name: str) -> NodeClaim | None: ...
+
+    def pools_of(self, root: ObjectRef) -> tuple[NodePool, ...]:
+        """The NodePools that carry the root's label pair, in name order."""
+        ...
+
+    def pool(self, name: str) -> NodePool | None: ...
 
     def node_of(self, claim: NodeClaim) -> Node | None:
         """The node that the claim became: by status.nodeName, else by providerID."""

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from kaito.api.core import NODE
 from kaito.api.meta import Json
+from kaito.api.names import LABEL_LENGTH_MAX, bounded_name
 from kaito.api.nodeclaim import NODE_CLAIM
 from kaito.local.robots.machines import Machine
 
 CLAIM_ANNOTATION = "local.kaito.sh/node-claim"
 GPUS_ANNOTATION = "local.kaito.sh/gpus"  # what the machine has, before a device plugin says so: "nvidia.com/gpu=8"
 PROVIDER_PREFIX = "kaito-local:///"
+CLAIM_NAME_MAX = LABEL_LENGTH_MAX - len("aks--00000000-vmss000000")  # the node's name is also its hostname label
 
 UNREGISTERED_TAINT: Json = {"key": "karpenter.sh/unregistered", "effect": "NoExecute"}
 NOT_READY_TAINT: Json = {"key": "node.kubernetes.io/not-ready", "effect": "NoSchedule"}
@@ -18,7 +20,7 @@ STARTUP_TAINT: Json = {"key": "local.kaito.sh/starting", "effect": "NoSchedule"}
 
 def node_name(claim: Json) -> str:
     """The name of a claim's node: the pool and the claim, as AKS names its machines."""
-    return f"aks-{claim['metadata']['name']}-00000000-vmss000000"
+    return f"aks-{bounded_name(claim['metadata']['name'], CLAIM_NAME_MAX)}-00000000-vmss000000"
 
 
 def machine_node(claim: Json, machine: Machine, *, instance_type: str) -> Json:

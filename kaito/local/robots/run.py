@@ -21,6 +21,7 @@ from kaito.local.robots.leases import Leases
 from kaito.local.robots.machine_agent import MachineAgent
 from kaito.local.robots.machines import Machine, find_machine
 from kaito.local.robots.node_lifecycle import NodeLifecycle
+from kaito.local.robots.nodepools import NodePools
 from kaito.local.robots.provisioner import Provisioner
 from kaito.local.robots.replica_set import ReplicaSetController
 from kaito.local.robots.scheduler import Scheduler
@@ -50,7 +51,7 @@ def build_robots(
 ) -> list[Robot]:
     """The robots of these names, in the order of the roster. Raises ValueError for a name that there is not."""
     roster: dict[str, Callable[[], tuple[Robot, ...]]] = {
-        "provisioner": lambda: (Provisioner(world, settings, machine_of),),
+        "provisioner": lambda: (NodePools(world, settings), Provisioner(world, settings, machine_of)),
         "kubelet": lambda: (MachineAgent(world, settings), kubelet(world, settings)),
         "scheduler": lambda: (Scheduler(world, settings),),
         "statefulset": lambda: (StatefulSetController(world, settings),),

@@ -9,11 +9,11 @@ from typing import Any, NamedTuple
 
 import anyio
 
-from kaito.api.meta import Json, ObjectRef, ResourceKind
+from kaito.api.meta import Json, ObjectRef, ResourceKind, ResourceVersion
 from kaito.kube.client import ALL, KubeClient, Scope
 from kaito.kube.errors import NotFound
 from kaito.state.edges import no_edges
-from kaito.state.events import Apply, Delete, InitApply, WatchEvent
+from kaito.state.events import Apply, Delete, Init, InitApply, InitDone, WatchEvent
 from kaito.state.kinds import KindRow
 from kaito.watchers.stream import Stream
 
@@ -37,6 +37,9 @@ async def follow(client: KubeClient, kind: ResourceKind, sink: Sink, *, rng: Ran
         try:
             await stream.run()
         except NotFound:
+            # No such kind: known to be empty, so that the robots need not wait for it.
+            sink(kind, Init())
+            sink(kind, InitDone(ResourceVersion("")))
             await anyio.sleep(ABSENT_RETRY_S)
 
 

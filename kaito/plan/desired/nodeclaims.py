@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from kaito.api.meta import Json, ObjectRef
+from kaito.api.meta import Json
 from kaito.api.names import (
     LABEL_INSTANCE_TYPE,
     LABEL_NODE_POOL,
-    LABEL_WORKSPACE,
-    LABEL_WORKSPACE_NAMESPACE,
     NODE_IMAGE_FAMILY_ANNOTATION,
     WORKSPACE_UID_ANNOTATION,
     is_reserved_label,
@@ -30,7 +28,7 @@ NODE_CLASS_REFS: dict[str, Json] = {
 
 def node_claim(
     name: str,
-    root: ObjectRef,
+    pins: Mapping[str, str],
     *,
     root_uid: str,
     instance_type: str,
@@ -39,19 +37,14 @@ def node_claim(
     node_image_family: str,
     storage_gib: int,
 ) -> Json:
-    """The body of one claim. `storage_gib` is the disk for the model's files."""
+    """The body of one claim. `pins` name the root; `storage_gib` is the disk for the model's files."""
     labels = {key: value for key, value in sorted(match_labels.items()) if not is_reserved_label(key)}
     return {
         "apiVersion": NODE_CLAIM.api_version,
         "kind": NODE_CLAIM.kind,
         "metadata": {
             "name": name,
-            "labels": labels
-            | {
-                LABEL_NODE_POOL: NODEPOOL,
-                LABEL_WORKSPACE: root.name,
-                LABEL_WORKSPACE_NAMESPACE: root.namespace,
-            },
+            "labels": labels | {LABEL_NODE_POOL: NODEPOOL, **pins},
             "annotations": {
                 "karpenter.sh/do-not-disrupt": "true",
                 NODE_IMAGE_FAMILY_ANNOTATION: node_image_family,

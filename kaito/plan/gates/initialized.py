@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from kaito.api.meta import condition
 from kaito.api.nodeclaim import NodeClaim
-from kaito.plan.claims import has_reached
 from kaito.plan.snapshot import Snapshot, claim_ref, transition_time
+from kaito.plan.stock import has_reached
 from kaito.plan.verdict import Ready, Verdict, Waiting, at_least
 
 NAME = "ClaimInitialized"
@@ -13,10 +13,10 @@ CONDITION = "NodeClaimReady"
 
 
 def judge(s: Snapshot) -> Verdict | None:
-    if s.is_byo or (s.target is not None and not s.ledger.needed):
+    if not s.awaits_machines:
         return None
-    verdicts = [_judge_claim(s, claim) for claim in s.ledger.counted]
-    return at_least(NAME, max(1, s.ledger.needed), verdicts, what="NodeClaims initialized", root=s.ref)
+    verdicts = [_judge_claim(s, claim) for claim in s.stock.counted]
+    return at_least(NAME, max(1, s.stock.needed), verdicts, what="NodeClaims initialized", root=s.ref)
 
 
 def _judge_claim(s: Snapshot, claim: NodeClaim) -> Verdict:

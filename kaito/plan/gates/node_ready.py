@@ -5,14 +5,15 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import datetime
 
-from kaito.api.core import NODE, Node
-from kaito.api.meta import ObjectRef, condition
+from kaito.api.core import Node
+from kaito.api.meta import condition
 from kaito.api.nodeclaim import NodeClaim
-from kaito.plan.claims import has_reached
+from kaito.plan.provision.expiry import NODE_READY_GATE, lost_since, missing_ref
 from kaito.plan.snapshot import Snapshot, is_node_ready, node_ref, parse_time, transition_time
+from kaito.plan.stock import has_reached
 from kaito.plan.verdict import Failed, Ready, Verdict, Waiting, at_least
 
-NAME = "NodeReady"
+NAME = NODE_READY_GATE
 CONDITION = "NodesReady"
 
 UNSEEN_S = 10.0  # two watch streams are never further apart than this, unless something is wrong
@@ -23,7 +24,7 @@ def judge(s: Snapshot) -> Verdict | None:
     if s.is_byo and not s.nodes:
         return _no_match(s)
     verdicts = [_judge_node(s, node) for node in s.nodes]
-    verdicts += [_lost(s, claim) for claim in s.ledger.counted if _is_lost(s, claim)]
+    verdicts += [_lost(s, claim) for claim in s.stock.counted if _is_lost(s, claim)]
     if s.is_byo and len(verdicts) < s.needed:
         return _too_few(s)
     return at_least(NAME, s.needed, verdicts, what="nodes ready", root=s.ref)
@@ -55,20 +56,9 @@ def _is_lost(s: Snapshot, claim: NodeClaim) -> bool:
     return has_reached(claim, "Registered") and s.view.node_of(claim) is None
 
 
-def lost_since(s: Snapshot, claim: NodeClaim) -> datetime:
-    """Since when the Node of a registered claim is gone: as remembered, else (never seen) since it registered."""
-    registered = transition_time(claim.status.conditions, "Registered")
-    never_seen = None if s.passed_at(NAME) else registered
-    return s.remembered(NAME, _missing_ref(claim)) or never_seen or s.now
-
-
-def _missing_ref(claim: NodeClaim) -> ObjectRef:
-    return NODE.ref("", claim.status.node_name or claim.metadata.name)
-
-
 def _lost(s: Snapshot, claim: NodeClaim) -> Verdict:
     """The claim has registered and there is no Node object, although the claim was not deleted."""
-    ref, since = _missing_ref(claim), lost_since(s, claim)
+    ref, since = missing_ref(claim), lost_since(s, claim)
     left_s = max(0.0, s.left_s(since, s.settings.node_lost_tolerance_s))
     if not s.passed_at(NAME) and s.left_s(since, UNSEEN_S) > 0:
         # The claim's event was faster than the node's: no news for anybody.

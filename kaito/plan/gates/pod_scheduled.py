@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from kaito.api.core import Pod
 from kaito.api.meta import condition
-from kaito.api.workloads import STATEFUL_SET
 from kaito.plan.snapshot import Snapshot, parse_time, pod_ref, transition_time
 from kaito.plan.verdict import Failed, Ready, Verdict, Waiting, at_least
 
@@ -17,7 +16,7 @@ SCHEDULER_RETRIES_S = (
 
 
 def judge(s: Snapshot) -> Verdict | None:
-    if s.stateful_set is None:
+    if s.workload is None:
         return s.later(NAME, "no pod yet: the workload does not exist")
     if not s.pods:
         return _no_pods(s)
@@ -26,12 +25,11 @@ def judge(s: Snapshot) -> Verdict | None:
 
 
 def _no_pods(s: Snapshot) -> Waiting:
-    ref = STATEFUL_SET.ref(s.ref.namespace, s.ref.name)
-    since = parse_time(s.stateful_set.metadata.creation_timestamp) if s.stateful_set else None
-    step = (
-        f"if none comes: kubectl describe statefulset {ref.name} -n {ref.namespace} (quota or admission may refuse it)"
-    )
-    return Waiting(NAME, "PodNotCreated", f"StatefulSet {ref.name} has no pod yet", ref, step, since)
+    ref = s.workload_ref
+    since = parse_time(s.workload.metadata.creation_timestamp) if s.workload else None
+    describe = f"kubectl describe {ref.kind.lower()} {ref.name} -n {ref.namespace}"
+    step = f"if none comes: {describe} (quota or admission may refuse it)"
+    return Waiting(NAME, "PodNotCreated", f"{ref.kind} {ref.name} has no pod yet", ref, step, since)
 
 
 def _judge_pod(s: Snapshot, pod: Pod) -> Verdict:

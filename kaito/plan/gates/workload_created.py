@@ -1,4 +1,4 @@
-"""Gate: the StatefulSet exists and is ours. The operator creates it once the gates of the nodes are open."""
+"""Gate: the workload exists and is ours. The operator creates it once the gates of the nodes are open."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from datetime import datetime
 from kaito.api.core import SERVICE
 from kaito.api.meta import ObjectRef
 from kaito.api.names import headless_service_name
-from kaito.api.workloads import STATEFUL_SET
 from kaito.plan.ownership import is_child
 from kaito.plan.snapshot import Snapshot, parse_time
 from kaito.plan.verdict import Failed, Ready, Verdict
@@ -25,29 +24,28 @@ def _taken_service(s: Snapshot) -> Failed | None:
     for name in (s.ref.name, headless_service_name(s.ref.name)):
         found = s.view.service(s.ref.namespace, name)
         if found is not None and not is_child(found.metadata, s.uid):
-            return _taken(SERVICE.ref(s.ref.namespace, name), parse_time(found.metadata.creation_timestamp))
+            return _taken(s, SERVICE.ref(s.ref.namespace, name), parse_time(found.metadata.creation_timestamp))
     return None
 
 
 def _judge_workload(s: Snapshot) -> Verdict:
-    found = s.stateful_set
-    ref = STATEFUL_SET.ref(s.ref.namespace, s.ref.name)
+    found, ref = s.workload, s.workload_ref
     if found is None:
         return s.later(NAME, "the workload is created when the nodes are ready")
     since = parse_time(found.metadata.creation_timestamp)
     if not is_child(found.metadata, s.uid):
-        return _taken(ref, since)
+        return _taken(s, ref, since)
     if found.metadata.deletion_timestamp:
-        return s.later(NAME, f"StatefulSet {ref.name} is being deleted; it is created again when it is gone")
-    return Ready(NAME, f"StatefulSet {ref.name} exists", ref, since)
+        return s.later(NAME, f"{ref.kind} {ref.name} is being deleted; it is created again when it is gone")
+    return Ready(NAME, f"{ref.kind} {ref.name} exists", ref, since)
 
 
-def _taken(ref: ObjectRef, since: datetime | None) -> Failed:
+def _taken(s: Snapshot, ref: ObjectRef, since: datetime | None) -> Failed:
     return Failed(
         NAME,
-        f"{'Workload' if ref.kind == 'StatefulSet' else ref.kind}NameTaken",
-        f"{ref.kind} {ref.name} exists in {ref.namespace} and is not controlled by this Workspace",
+        "ServiceNameTaken" if ref.kind == SERVICE.kind else "WorkloadNameTaken",
+        f"{ref.kind} {ref.name} exists in {ref.namespace} and is not controlled by this {s.ref.kind}",
         ref,
-        f"delete or rename that {ref.kind}, or give the Workspace another name",
+        f"delete or rename that {ref.kind}, or give the {s.ref.kind} another name",
         since,
     )

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from kaito.api.meta import Json, ObjectRef
-from kaito.plan.ownership import ClaimTie, is_child, is_own, tie_of_claim
+from kaito.plan.ownership import Tie, is_child, is_own, tie_of
 from tests.builders import at, decode, node_claim, owner_reference, service, stateful_set
 
 REF = ObjectRef("Workspace", "default", "phi")
@@ -17,18 +17,18 @@ UID = "uid-default-phi"
 @pytest.mark.parametrize(
     ("claim", "tie"),
     [
-        (node_claim("a"), ClaimTie.OWN),
-        (node_claim("a", owner_uid=None), ClaimTie.OWN),
-        (node_claim("a", owner_uid="old", creationTimestamp=at(-1)), ClaimTie.FORMER),
-        (node_claim("a", owner_uid="new", creationTimestamp=at(0)), ClaimTie.LATER),
-        (node_claim("a", owner_uid="new", creationTimestamp=at(9)), ClaimTie.LATER),
-        (node_claim("a", owner="other"), ClaimTie.FOREIGN),
-        (node_claim("a", namespace="other"), ClaimTie.FOREIGN),
-        (node_claim("a", labels=None), ClaimTie.FOREIGN),
+        (node_claim("a"), Tie.OWN),
+        (node_claim("a", owner_uid=None), Tie.OWN),
+        (node_claim("a", owner_uid="old", creationTimestamp=at(-1)), Tie.FORMER),
+        (node_claim("a", owner_uid="new", creationTimestamp=at(0)), Tie.LATER),
+        (node_claim("a", owner_uid="new", creationTimestamp=at(9)), Tie.LATER),
+        (node_claim("a", owner="other"), Tie.FOREIGN),
+        (node_claim("a", namespace="other"), Tie.FOREIGN),
+        (node_claim("a", labels=None), Tie.FOREIGN),
     ],
 )
-def test_a_claim_is_tied_by_labels_then_uid_then_age(claim: Json, tie: ClaimTie) -> None:
-    assert tie_of_claim(decode(claim).metadata, REF, UID, at(0)) is tie
+def test_a_claim_is_tied_by_labels_then_uid_then_age(claim: Json, tie: Tie) -> None:
+    assert tie_of(decode(claim).metadata, REF, UID, at(0)) is tie
 
 
 MARK = {"annotations": {"kaito.sh/workspace-uid": UID}}

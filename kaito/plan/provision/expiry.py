@@ -1,20 +1,23 @@
 """Claims that have to go: never launched, never registered, their node lost for too long, or one too many.
 
-An expired claim is deleted; while it terminates, its replacement is created (`plan.claims`). A claim that nobody has
-ever acted on does not expire: without a provisioner another claim would change nothing, and the gate says what is
-missing.
+An expired claim is deleted; while it terminates, its replacement is created. A claim that nobody has ever acted on does
+not expire: without a provisioner another claim would change nothing, and the gate says what is missing.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 
+from kaito.api.core import NODE
+from kaito.api.meta import ObjectRef
 from kaito.api.names import WORKSPACE_UID_ANNOTATION
 from kaito.api.nodeclaim import NodeClaim
-from kaito.plan.claims import LIFECYCLE, has_reached
-from kaito.plan.gates import node_ready
 from kaito.plan.snapshot import Snapshot, is_node_ready, node_ref, transition_time
+from kaito.plan.stock import LIFECYCLE, has_reached
+
+NODE_READY_GATE = "NodeReady"  # its blockers remember since when a node is lost
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +31,7 @@ class Expiry:
 
 def expiries(s: Snapshot) -> Sequence[Expiry]:
     """Every counted claim that is on its way to being replaced unless something changes."""
-    found = (_expiry(s, claim) for claim in s.ledger.counted)
+    found = (_expiry(s, claim) for claim in s.stock.counted)
     return tuple(expiry for expiry in found if expiry is not None)
 
 
@@ -50,14 +53,26 @@ def _lost(s: Snapshot, claim: NodeClaim) -> Expiry | None:
     tolerance_s = s.settings.node_lost_tolerance_s
     node = s.view.node_of(claim)
     if node is None:
-        left_s = s.left_s(node_ready.lost_since(s, claim), tolerance_s)
+        left_s = s.left_s(lost_since(s, claim), tolerance_s)
         return Expiry(claim, left_s, f"its node is gone for {tolerance_s:g} s")
     if is_node_ready(node):
         return None
-    since = transition_time(node.status.conditions, "Ready") or s.first_seen(node_ready.NAME, node_ref(node))
+    since = transition_time(node.status.conditions, "Ready") or s.first_seen(NODE_READY_GATE, node_ref(node))
     if not has_reached(claim, "Initialized"):
         tolerance_s = max(tolerance_s, s.settings.registration_timeout_s)
     return Expiry(claim, s.left_s(since, tolerance_s), f"its node is not Ready for {tolerance_s:g} s")
+
+
+def lost_since(s: Snapshot, claim: NodeClaim) -> datetime:
+    """Since when the Node of a registered claim is gone: as remembered, else (never seen) since it registered."""
+    registered = transition_time(claim.status.conditions, "Registered")
+    never_seen = None if s.passed_at(NODE_READY_GATE) else registered
+    return s.remembered(NODE_READY_GATE, missing_ref(claim)) or never_seen or s.now
+
+
+def missing_ref(claim: NodeClaim) -> ObjectRef:
+    """The node that a claim became and that is not there."""
+    return NODE.ref("", claim.status.node_name or claim.metadata.name)
 
 
 def expired(s: Snapshot) -> tuple[Expiry, ...]:
@@ -72,7 +87,7 @@ def surplus(s: Snapshot) -> tuple[NodeClaim, ...]:
     too many than a server that stops answering.
     """
     going = {expiry.claim.metadata.name for expiry in expired(s)}
-    staying = [claim for claim in s.ledger.counted if claim.metadata.name not in going]
+    staying = [claim for claim in s.stock.counted if claim.metadata.name not in going]
     extra = len(staying) - s.target if s.target else 0
     if extra <= 0:
         return ()
