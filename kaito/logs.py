@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import sys
 from enum import StrEnum
-from typing import Literal
+from typing import Literal, TextIO
 
 import structlog
 
@@ -20,12 +20,15 @@ class Event(StrEnum):
     EXPECTATION_EXPIRED = "expectation expired"
 
 
-def set_up_logs(form: Literal["auto", "console", "json"] = "auto", level: str = "info") -> None:
-    """Configures structlog for the process. Raises ValueError for an unknown level."""
+def set_up_logs(
+    form: Literal["auto", "console", "json"] = "auto", level: str = "info", *, stream: TextIO | None = None
+) -> None:
+    """Configures structlog for the process, to `stream` or standard error. Raises ValueError for an unknown level."""
+    stream = stream or sys.stderr
     number = logging.getLevelNamesMapping().get(level.upper())
     if number is None:
         raise ValueError(f"log level {level!r}: choose debug, info, warning or error")
-    is_console = form == "console" or (form == "auto" and sys.stderr.isatty())
+    is_console = form == "console" or (form == "auto" and stream.isatty())
     renderer: structlog.typing.Processor = (
         structlog.dev.ConsoleRenderer() if is_console else structlog.processors.JSONRenderer(sort_keys=True)
     )
@@ -37,5 +40,5 @@ def set_up_logs(form: Literal["auto", "console", "json"] = "auto", level: str = 
             renderer,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(number),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        logger_factory=structlog.PrintLoggerFactory(stream),
     )

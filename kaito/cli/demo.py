@@ -21,7 +21,7 @@ from kaito.cli.demo_answers import show_answers
 from kaito.cli.demo_screen import Screen, screen_for
 from kaito.cli.demo_talk import NoAnswer
 from kaito.cli.demo_view import chain, has_failed, is_ready, stages_of
-from kaito.cli.local import DIRECTORY, parts, shown
+from kaito.cli.local import DIRECTORY, logs_in, parts, shown
 from kaito.cli.signals import run_until_signal
 from kaito.clock import wall_clock
 from kaito.kube.client import Scope
@@ -29,6 +29,7 @@ from kaito.kube.errors import ApiError
 from kaito.local.cluster import Cluster, local_cluster
 from kaito.local.cluster_settings import ClusterSettings
 from kaito.local.kubelet.service_proxy import address_of
+from kaito.local.persist import BrokenState
 from kaito.local.presence import AlreadyRunning, live_in
 from kaito.local.robots.watching import follow
 from kaito.state.events import Apply, Delete, InitApply, WatchEvent
@@ -64,10 +65,12 @@ def run(args: argparse.Namespace) -> int:
             directory = Path(args.dir) if args.dir else Path(temporary)
             settings = cluster_settings(args, directory=directory, kubeconfig=Path(DIRECTORY) / "kubeconfig")
             settings = replace(settings, is_persistent=bool(args.dir))
-            status, was_told = run_until_signal(partial(_demo, settings, load_objects(Path(args.file)), args))
+            objects = load_objects(Path(args.file))
+            with logs_in(directory):
+                status, was_told = run_until_signal(partial(_demo, settings, objects, args))
         _remove_if_empty(Path(DIRECTORY))
         print("Everything is gone: no process, port or file is left." if was_told or args.once else "", flush=True)
-    except (ValueError, AlreadyRunning) as error:
+    except (ValueError, AlreadyRunning, BrokenState, OSError) as error:
         print(f"kaito demo: {error}", file=sys.stderr)
         return 2 if isinstance(error, ValueError) else 1
     return status

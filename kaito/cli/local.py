@@ -6,13 +6,15 @@ import argparse
 import os
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from random import Random
 
 import anyio
+import anyio.abc
 
 from kaito.cli.clients import open_client
 from kaito.cli.cluster_arguments import add_cluster_arguments, cluster_settings, faults_help
@@ -20,12 +22,15 @@ from kaito.cli.signals import run_until_signal
 from kaito.clock import wall_clock
 from kaito.local.cluster import Cluster, Parts, kubelet_of, local_cluster
 from kaito.local.cluster_settings import ClusterSettings
+from kaito.local.persist import BrokenState
 from kaito.local.presence import AlreadyRunning, live_in, stop
 from kaito.local.robots.run import ALL_ROBOTS, MACHINES, run_robots
+from kaito.logs import set_up_logs
 
 DIRECTORY = ".kaito"
 STOP_TIMEOUT_S = 40.0
-LOG_FILE = "cluster.log"
+LOG_FILE = "cluster.log"  # of a detached cluster: what it would have printed
+OPERATOR_LOG = "operator.log"
 READY_FD = "KAITO_READY_FD"  # where a detached cluster says that it is up
 LOG_TAIL_LINES = 20
 
@@ -63,17 +68,35 @@ def run(args: argparse.Namespace) -> int:
                 return _down(Path(args.dir))
             case _:
                 return _robots(args)
-    except (ValueError, AlreadyRunning, TimeoutError) as error:
+    except (ValueError, AlreadyRunning, BrokenState, OSError) as error:
         print(f"kaito local {args.action}: {error}", file=sys.stderr)
         return 2 if isinstance(error, ValueError) else 1
 
 
 def parts() -> Parts:
-    """The API server core, its HTTP face and the operator of an embedded cluster. Raises ValueError: not built yet."""
-    raise ValueError(
-        "the embedded API server has no HTTP face yet (see README, Status); with a cluster of your own, run "
-        "`kaito operator --kubeconfig F` and `kaito local robots --kubeconfig F`"
-    )
+    """The API server core, its HTTP face and the operator of an embedded cluster."""
+    # Imported late: `kaito local down` needs neither the operator nor an HTTP server.
+    from kaito.cli.operator import operate
+    from kaito.local.parts import RealParts
+    from kaito.settings import PlanSettings
+
+    async def run_operator(kubeconfig: Path, *, task_status: anyio.abc.TaskStatus[None]) -> None:
+        await operate(kubeconfig, PlanSettings(), task_status=task_status)
+
+    return RealParts(run_operator)
+
+
+@contextmanager
+def logs_in(directory: Path) -> Iterator[Path]:
+    """What the cluster's parts and the operator say goes to a file of the directory, for as long as the block lasts."""
+    directory.mkdir(parents=True, exist_ok=True)
+    path = directory / OPERATOR_LOG
+    with path.open("w", buffering=1) as stream:
+        set_up_logs("json", stream=stream)
+        try:
+            yield path
+        finally:
+            set_up_logs()
 
 
 # Up.
@@ -85,7 +108,7 @@ def _up(args: argparse.Namespace) -> int:
     settings = replace(settings, has_operator=not args.no_operator)
     if args.detach:
         return _detach(sys.argv[1:], settings)
-    with live_in(settings.directory):
+    with live_in(settings.directory), logs_in(settings.directory):
         status, _ = run_until_signal(partial(_serve, settings))
     return status
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from random import Random
 
 import anyio
+import anyio.abc
 import structlog
 
 from kaito.actors.metrics import OperatorMetrics
@@ -31,6 +32,7 @@ from kaito.web.probes import parse_address, serve_probes
 
 NAMESPACE_FILE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
 COMPONENT = "kaito-operator"
+OPERATOR_NAMESPACE = PlanSettings().release_namespace
 CLOUDS = ("azure", "aws", "arc")
 PROVISIONERS = ("azure-gpu-provisioner", "karpenter", "byo")
 
@@ -81,12 +83,32 @@ def plan_settings(args: argparse.Namespace) -> PlanSettings:
 
 
 async def _serve(args: argparse.Namespace) -> int:
+    await operate(
+        Path(args.kubeconfig) if args.kubeconfig else None,
+        plan_settings(args),
+        leader_elect=args.leader_elect,
+        namespace=args.namespace or _own_namespace(),
+        metrics_address=args.metrics_bind_address,
+    )
+    return 0
+
+
+async def operate(
+    kubeconfig: Path | None,
+    settings: PlanSettings,
+    *,
+    leader_elect: bool = True,
+    namespace: str = OPERATOR_NAMESPACE,
+    metrics_address: str = "127.0.0.1:0",
+    task_status: anyio.abc.TaskStatus[None] = anyio.TASK_STATUS_IGNORED,
+) -> None:
+    """Runs until cancelled; raises LeaseLost when another replica takes over. `task_status`: when it listens."""
     log = structlog.get_logger()
-    client = await KubernetesAsyncioClient.connect(Path(args.kubeconfig) if args.kubeconfig else None)
+    client = await KubernetesAsyncioClient.connect(kubeconfig)
     recorder = Recorder(client, component=COMPONENT, now=wall_clock)
     leadership = Leadership(
         client,
-        namespace=args.namespace or _own_namespace(),
+        namespace=namespace,
         identity=f"{socket.gethostname()}_{os.getpid()}",
         now=wall_clock,
         rng=Random(),
@@ -114,10 +136,10 @@ async def _serve(args: argparse.Namespace) -> int:
 
     operator = Operator(
         client,
-        plan_settings(args),
+        settings,
         now=wall_clock,
         rng=Random(),
-        may_write=leadership.may_write if args.leader_elect else lambda _deadline_s: True,
+        may_write=leadership.may_write if leader_elect else lambda _deadline_s: True,
         emit=emit,
         observe=observe,
         on_trouble=lambda row, error: log.warning(Event.WATCH_FAILED, kind=row.kind.plural, error=str(error)),
@@ -132,20 +154,18 @@ async def _serve(args: argparse.Namespace) -> int:
         watch_ages_s=lambda: operator.supervisor.ages_s(anyio.current_time()),
     )
     try:
-        async with serve_probes(
-            args.metrics_bind_address, missing=operator.graph.missing, exposition=metrics.exposition
-        ) as port:
-            log.info(Event.OPERATOR_STARTED, port=port, leader_elect=args.leader_elect)
+        async with serve_probes(metrics_address, missing=operator.graph.missing, exposition=metrics.exposition) as port:
+            log.info(Event.OPERATOR_STARTED, port=port, leader_elect=leader_elect)
             async with anyio.create_task_group() as tasks:
-                if args.leader_elect:
+                if leader_elect:
                     await tasks.start(leadership.run)
                 tasks.start_soon(recorder.run)
-                await operator.run()
+                await tasks.start(lambda task_status: operator.run(task_status=task_status))
+                task_status.started()
     finally:
         with anyio.CancelScope(shield=True):
             await client.aclose()
         log.info(Event.OPERATOR_STOPPED)
-    return 0
 
 
 def _lead(operator: Operator, log: structlog.typing.FilteringBoundLogger) -> None:
@@ -154,4 +174,4 @@ def _lead(operator: Operator, log: structlog.typing.FilteringBoundLogger) -> Non
 
 
 def _own_namespace() -> str:
-    return NAMESPACE_FILE.read_text().strip() if NAMESPACE_FILE.is_file() else "kaito-workspace"
+    return NAMESPACE_FILE.read_text().strip() if NAMESPACE_FILE.is_file() else OPERATOR_NAMESPACE

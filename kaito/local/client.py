@@ -17,8 +17,8 @@ from kaito.kube import errors as kube
 from kaito.kube.client import ALL, FIELD_MANAGER, Discovery, Scope
 from kaito.local.apiserver import APPLY_PATCH, MERGE_PATCH, Admit, ApiServer, Commit, Resource, StatusError, Watch
 from kaito.local.persist import Change, Key, State
+from kaito.local.watching import watch_events
 
-BOOKMARK_S = 60.0  # as the real server's watch cache
 ERRORS: dict[int, type[kube.ApiError]] = {
     400: kube.BadRequest, 401: kube.Unauthorized, 403: kube.Forbidden, 404: kube.NotFound, 409: kube.Conflict,
     410: kube.Gone, 422: kube.Invalid, 429: kube.Throttled,
@@ -180,27 +180,8 @@ def api_error(error: StatusError) -> kube.ApiError:
 
 
 async def _chunks(watch: Watch, ends_s: float) -> AsyncIterator[bytes]:
-    wake = anyio.Event()
-
-    def on_event() -> None:
-        wake.set()
-
-    watch.on_event(on_event)
-    bookmark_s = anyio.current_time() + BOOKMARK_S
-    while True:
-        if events := watch.take():
-            yield b"".join(msgspec.json.encode({"type": type_, "object": obj}) + b"\n" for type_, obj in events)
-            continue
-        now_s = anyio.current_time()
-        if watch.closed or now_s >= ends_s:
-            return
-        if now_s >= bookmark_s:
-            bookmark_s = now_s + BOOKMARK_S
-            watch.add_bookmark()
-            continue
-        wake = anyio.Event()
-        with anyio.move_on_after(min(bookmark_s, ends_s) - now_s):
-            await wake.wait()
+    async for events in watch_events(watch, ends_s):
+        yield b"".join(msgspec.json.encode({"type": type_, "object": obj}) + b"\n" for type_, obj in events)
 
 
 def open_core(
@@ -211,9 +192,10 @@ def open_core(
     new_uid: Callable[[], str],
     emulate: tuple[int, int] = (1, 36),
     admit: Sequence[Admit] = (),
+    schemas: Callable[[Resource], Json | None] = lambda _: None,
 ) -> LocalClient:
     """An API server that goes on from this state, with our CRDs; every change is recorded before it is seen."""
-    server = ApiServer(now=now, new_uid=new_uid, emulate=emulate, admit=admit)
+    server = ApiServer(now=now, new_uid=new_uid, emulate=emulate, admit=admit, schemas=schemas)
     server.load(state.version, state.objects.values())
     server.on_commit = lambda commit: record([_change(server, commit)])
     server.start()

@@ -17,6 +17,7 @@ from typing import Any, Protocol, TypeAlias
 import anyio
 import anyio.abc
 
+from kaito.api.meta import Json
 from kaito.clock import Clock, wall_clock
 from kaito.kube.client import KubeClient
 from kaito.local.cluster_settings import ClusterSettings
@@ -24,6 +25,7 @@ from kaito.local.kubeconfig import write_kubeconfig
 from kaito.local.kubelet.images import Images
 from kaito.local.kubelet.instant import InstantKubelet
 from kaito.local.kubelet.kubelet import KubeletSettings, RealKubelet
+from kaito.local.kubelet.logs import LogRequest
 from kaito.local.kubelet.model_environment import model_environment
 from kaito.local.kubelet.service_proxy import ServiceProxy
 from kaito.local.persist import Change, State, StateLog
@@ -75,6 +77,15 @@ class Runtime:
         """Where a pod's port really listens; None for a pod that does not run here."""
         worker = self.kubelet.worker(namespace, pod) if self.kubelet else None
         return worker.context.address.local(port) if worker else None
+
+    def log(self, pod: Json, container: str, request: LogRequest, *, previous: bool = False) -> AsyncIterator[bytes]:
+        """The lines of a container's log that the request asks for. Raises LookupError that says why there are none."""
+        if self.kubelet is None:
+            name = pod["metadata"]["name"]
+            raise LookupError(
+                f'container "{container}" in pod "{name}" is no process here (--pods instant): it has no log'
+            )
+        return self.kubelet.log(pod, container, request, previous=previous)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""What every KubeClient does: one suite for the core in process (both ends of the emulation) and a real API server.
+"""What every KubeClient does: one suite for the core in process, the core over HTTP and a real API server.
 
 The table of docs' "What the API servers really do" is here, row by row.
 """
@@ -22,7 +22,7 @@ from kaito.api.workspace import WORKSPACE
 from kaito.kube.client import KubeClient, Scope
 from kaito.kube.errors import AlreadyExists, ApiError, Conflict, Gone, Invalid, NotFound
 from kaito.kube.ownership import adopt
-from tests.contract.clients import EMULATED, open_client
+from tests.contract.clients import EMULATED, OVER_HTTP, open_client
 from tests.integration.controlplane import assets, control_plane
 
 REAL = pytest.param(
@@ -47,9 +47,9 @@ def kubeconfig(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path | None
         yield found
 
 
-@pytest.fixture(params=[*EMULATED, REAL])
-async def client(request: pytest.FixtureRequest, kubeconfig: Path | None) -> AsyncIterator[KubeClient]:
-    async with open_client(request.param, kubeconfig) as found:
+@pytest.fixture(params=[*EMULATED, *OVER_HTTP, REAL])
+async def client(request: pytest.FixtureRequest, kubeconfig: Path | None, tmp_path: Path) -> AsyncIterator[KubeClient]:
+    async with open_client(request.param, kubeconfig, tmp_path) as found:
         yield found
 
 

@@ -12,7 +12,7 @@ from trio.testing import MockClock
 from kaito.api.core import CONFIG_MAP
 from kaito.kube.client import ALL
 from kaito.kube.errors import Unreachable
-from kaito.local.client import BOOKMARK_S
+from kaito.local.watching import BOOKMARK_S
 from tests.contract.clients import local_client
 
 

@@ -27,8 +27,14 @@ STATUS_KEPT = frozenset(("Node", "Namespace", "PersistentVolumeClaim"))  # on cr
 
 
 class Strategy:
-    def __init__(self, store: Store, emulate: tuple[int, int], new_uid: Callable[[], str]) -> None:
-        self._store, self._emulate, self._new_uid = store, emulate, new_uid
+    def __init__(
+        self,
+        store: Store,
+        emulate: tuple[int, int],
+        new_uid: Callable[[], str],
+        schemas: Callable[[Resource], Json | None],
+    ) -> None:
+        self._store, self._emulate, self._new_uid, self._schemas = store, emulate, new_uid, schemas
 
     def name(self, metadata: Json) -> None:
         """Fills in a generated name, in place."""
@@ -42,12 +48,16 @@ class Strategy:
 
     def decode(self, resource: Resource, obj: Json, field_validation: str, *, is_applied: bool = False) -> list[str]:
         """Drops unknown fields and fills in defaults, in place; returns warnings. Raises 400 when strict."""
+        _check_metadata(resource, obj["metadata"])
         removed: list[str] = []
         if resource.schema is not None:
             schema.drop_nulls(obj, resource.schema)
             removed = schema.prune(obj, resource.schema)
             schema.apply_defaults(obj, resource.schema)
         else:
+            if (types := self._schemas(resource)) is not None:
+                removed = schema.prune(obj, types)
+                _check_types(resource, obj, types)
             unknown = defaults.unknown_fields(obj, self._emulate)
             for path in sorted(unknown, key=len, reverse=True):
                 defaults.drop(obj, path)
@@ -196,6 +206,42 @@ class Strategy:
         if kind == NAMESPACE_KIND and (obj.get("spec") or {}).get("finalizers"):
             return False
         return not metadata.get("deletionGracePeriodSeconds")
+
+
+# How metadata must look for everything behind it to work; the rest of it is the server's own.
+TEXTS: Json = {"type": "object", "additionalProperties": {"type": "string"}, "nullable": True}
+OWNERS: Json = {"type": "array", "items": {"type": "object"}, "nullable": True}
+METADATA: Json = {
+    "type": "object",
+    "properties": {
+        "labels": TEXTS,
+        "annotations": TEXTS,
+        "finalizers": {"type": "array", "items": {"type": "string"}, "nullable": True},
+        "ownerReferences": OWNERS,
+        "managedFields": OWNERS,
+        **{name: {"type": "string", "nullable": True} for name in
+           ("name", "generateName", "namespace", "uid", "resourceVersion")},
+    },
+}  # fmt: skip
+
+
+def _check_metadata(resource: Resource, metadata: Json) -> None:
+    causes = schema.validate(metadata, METADATA, "metadata")
+    if causes:
+        words = "; ".join(f"{cause['field']}: {cause['message']}" for cause in causes)
+        raise errors.bad_request(
+            f'{resource.kind} in version "{resource.version}" cannot be handled as a {resource.kind}: {words}'
+        )
+
+
+def _check_types(resource: Resource, obj: Json, types: Json) -> None:
+    """A built-in object whose fields have other types than its Go struct is not decoded at all."""
+    causes = schema.validate(obj, types)
+    if causes:
+        words = "; ".join(f"{cause['field']}: {cause['message']}" for cause in causes)
+        raise errors.bad_request(
+            f'{resource.kind} in version "{resource.version}" cannot be handled as a {resource.kind}: {words}'
+        )
 
 
 def _desired(resource: Resource, obj: Json) -> Any:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 import signal
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +20,9 @@ from kaito.clock import rfc3339
 from kaito.local.kubelet.addresses import PodAddress, reserve
 from kaito.local.kubelet.context import ModelEnvironment, PodContext
 from kaito.local.kubelet.images import Images
+from kaito.local.kubelet.logs import LogRequest
 from kaito.local.kubelet.pod import PodWorker, grace_of
+from kaito.local.kubelet.pod_log import pod_log
 from kaito.local.kubelet.records import pod_status
 from kaito.local.kubelet.references import Reference, read_reference
 from kaito.local.kubelet.sandbox import PID_FILE, Roots, Sandbox
@@ -93,6 +95,13 @@ class RealKubelet:
 
     def worker(self, namespace: str, name: str) -> PodWorker | None:
         return self._workers.get(POD.ref(namespace, name))
+
+    def log(self, pod: Json, container: str, request: LogRequest, *, previous: bool) -> AsyncIterator[bytes]:
+        """The lines of a container's log that the request asks for. Raises LookupError that says why there are none."""
+        worker = self.worker(pod["metadata"]["namespace"], pod["metadata"]["name"])
+        if worker is not None and worker.context.pod["metadata"]["uid"] != pod["metadata"]["uid"]:
+            worker = None
+        return pod_log(worker, Sandbox(self._roots, pod), pod, container, request, previous=previous)
 
     def keys(self, kind: ResourceKind, old: Json | None, new: Json | None) -> Iterable[ObjectRef]:
         obj = new or old or {}
