@@ -18,6 +18,16 @@ class Event(StrEnum):
     ROOT_RECONCILED = "root reconciled"
     WATCH_FAILED = "watch failed"
     EXPECTATION_EXPIRED = "expectation expired"
+    SERVER_CONFIGURED = "server configured"
+    FLAGS_UNUSED = "flags unused"
+    SERVER_LISTENING = "server listening"
+    START_PROGRESSED = "start progressed"
+    SERVER_READY = "server ready"
+    SERVER_DRAINING = "server draining"
+    SERVER_STOPPED = "server stopped"
+    SERVER_FAILED = "server failed"
+    REQUEST_FAILED = "request failed"
+    READER_DROPPED = "reader dropped"
 
 
 def set_up_logs(

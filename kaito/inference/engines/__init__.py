@@ -1,0 +1,1 @@
+"""The engines. Heavy imports live here and nowhere else, and happen when an engine is opened."""

@@ -1,0 +1,1 @@
+"""The engine on transformers: CPU and GPU, every architecture that transformers knows."""

@@ -1,0 +1,38 @@
+"""Requests that are being answered, so that a server can end when the last one has."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+
+class InFlight:
+    """Counts; `drained` waits for none."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.is_draining = False
+        self._idle = asyncio.Event()
+        self._idle.set()
+
+    @contextmanager
+    def one(self) -> Iterator[None]:
+        self.count += 1
+        self._idle.clear()
+        try:
+            yield
+        finally:
+            self.count -= 1
+            if not self.count:
+                self._idle.set()
+
+    async def drained(self, grace_s: float) -> bool:
+        """Turns readiness off and waits; whether all ended within the grace."""
+        self.is_draining = True
+        try:
+            async with asyncio.timeout(grace_s):
+                await self._idle.wait()
+        except TimeoutError:
+            return False
+        return True

@@ -1,0 +1,1 @@
+"""OpenAI's wire format: requests as they come, answers as they go, errors in their envelope."""

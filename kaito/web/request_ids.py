@@ -1,0 +1,18 @@
+"""An id for every request: the client's own where it is decent, else one of ours."""
+
+from __future__ import annotations
+
+import re
+import secrets
+from collections.abc import Mapping
+
+HEADER = "X-Request-Id"
+DECENT = re.compile(r"[A-Za-z0-9._:\-]{1,128}")
+
+
+def request_id_of(headers: Mapping[str, str]) -> str:
+    """For logs and the answer's header."""
+    given = headers.get(HEADER)
+    if given is not None and DECENT.fullmatch(given):
+        return given
+    return secrets.token_hex(16)
