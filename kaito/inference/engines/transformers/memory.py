@@ -34,7 +34,7 @@ def _budget_bytes(device: torch.device, utilization: float | None) -> int:
         free, total = torch.cuda.mem_get_info(device)
         used = total - free
         share = min(utilization, UTILIZATION_MAX) if utilization is not None else UTILIZATION_MAX
-        return max(int(total * share) - used - RESERVED_BYTES, 0)
+        return max(int(total * share - used) - RESERVED_BYTES, 0)
     free = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") if hasattr(os, "sysconf") else CPU_BYTES_MAX
     return min(int(float(free) * CPU_SHARE), CPU_BYTES_MAX)
 
