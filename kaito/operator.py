@@ -43,7 +43,7 @@ class Operator:
         on_expired: Callable[[Expectation], None] = lambda _: None,
         on_write: Callable[[str, str], None] = lambda _verb, _outcome: None,
     ) -> None:
-        self.graph = StateGraph(KINDS)
+        self.graph = StateGraph(KINDS, shares_nodes=settings.node_provisioner == "byo")
         self.expectations = Expectations()
         self._may_write = may_write
         self.reader = Reader(client, self._answered, now=now)

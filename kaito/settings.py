@@ -17,6 +17,9 @@ class PlanSettings:
     node_image_family: str = "ubuntu"
     release_namespace: str = "kaito-workspace"
     launch_timeout_s: float = 300.0  # Karpenter's liveness: 5 minutes to launch …
+    refusal_memory_s: float = (
+        1800.0  # an instance type that was refused is not tried again for so long if others are left
+    )
     registration_timeout_s: float = 900.0  # … and 15 to register
     node_lost_tolerance_s: float = 300.0
     capacity_flap_tolerance_s: float = 60.0  # a restarting device plugin zeroes nvidia.com/gpu for a while

@@ -392,6 +392,11 @@ class World:
         wanted = match_labels.items()
         return tuple(n for n in self._all("Node") if wanted <= (n.metadata.labels or {}).items())
 
+    def workspaces_on(self, node: Node) -> tuple[Workspace, ...]:
+        labels = (node.metadata.labels or {}).items()
+        found = [item for item in self._all("Workspace") if isinstance(item, Workspace)]
+        return tuple(item for item in found if item.resource.label_selector.match_labels.items() <= labels)
+
     def stateful_set(self, root: ObjectRef) -> StatefulSet | None:
         return self._one(STATEFUL_SET.ref(root.namespace, root.name))
 

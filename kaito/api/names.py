@@ -28,6 +28,7 @@ PERFORMANCE_MODE_ANNOTATION = "kaito.sh/performance-mode"
 USE_LOCAL_WEIGHTS_ANNOTATION = "kaito.sh/use-local-weights"
 BYPASS_RESOURCE_CHECKS_ANNOTATION = "kaito.sh/bypass-resource-checks"
 ENABLE_LOAD_BALANCER_ANNOTATION = "kaito.sh/enablelb"
+INSTANCE_TYPE_FALLBACKS_ANNOTATION = "kaito.sh/instance-type-fallbacks"  # comma-separated, the next best first
 RUNTIME_ANNOTATION = "kaito.sh/runtime"
 
 # Root kind → the label pair (name, namespace) by which cluster-scoped objects, which cannot be owned, name their root:

@@ -50,7 +50,9 @@ class ResourceSpec(Wire):
     count: int = Field(1, description="Deprecated: the node count follows from the model's memory need.")
     instance_type: str = Field("", description="The instance type of the nodes, for example Standard_NC24ads_A100_v4.")
     label_selector: LabelSelector = Field(description="Which nodes belong to the Workspace. Required.")
-    preferred_nodes: tuple[str, ...] = Field((), description="Deprecated and ignored; use labelSelector.")
+    preferred_nodes: tuple[str, ...] = Field(
+        (), description="Of the nodes that labelSelector matches, those to use first."
+    )
     partition: Partition | None = Field(None, description="Use a part of each GPU or of the node's GPUs.")
 
 
@@ -141,6 +143,13 @@ class Stage(Wire):
     message: str = Field("", description="How it came about.")
 
 
+class RefusedInstanceType(Wire):
+    instance_type: str = Field(description="The instance type.")
+    reason: str = Field("", description="The node provisioner's reason.")
+    message: str = Field("", description="Its words.")
+    at: str = Field(description="When it was given up.", json_schema_extra={"format": "date-time"})
+
+
 class WorkspaceStatus(Wire):
     worker_nodes: tuple[str, ...] = Field((), description="The nodes that serve the Workspace.")
     state: str = Field("", description="Pending, Ready or NotReady; for tuning Pending, Running, Succeeded or Failed.")
@@ -151,6 +160,11 @@ class WorkspaceStatus(Wire):
     )
     target_node_count: int = Field(
         0, description="How many nodes the model needs.", json_schema_extra={"format": "int32"}
+    )
+    instance_type: str = Field("", description="The instance type that is asked for, or was given.")
+    context_tokens: int = Field(0, description="The context length that the node count was computed for.")
+    refused_instance_types: tuple[RefusedInstanceType, ...] = Field(
+        (), description="What the cloud had none of, and when; the next of the fallbacks is asked for."
     )
     performance: Performance | None = Field(None, description="What the server measured of itself after loading.")
     blockers: tuple[Blocker, ...] = Field((), description="What the Workspace waits for, deepest cause first.")

@@ -1,7 +1,8 @@
 """How many nodes a Workspace needs and what each pod gets, with the reasoning in words; or why that is not known.
 
-The number is decided once: `status.targetNodeCount`, when it is set, is kept for good (a changed catalogue or ConfigMap
-must not resize what runs). The rules that a new Workspace must pass are asked only until then, for the same reason.
+The number is decided once: `status.targetNodeCount`, when it is set, is kept (a changed catalogue must not resize what
+runs); only until the first workload is created does a new context length or instance type make it a new question. The
+rules that a new Workspace must pass are asked only until it is set, for the same reason.
 """
 
 from __future__ import annotations
@@ -10,9 +11,10 @@ import re
 from dataclasses import dataclass, field, replace
 
 from kaito.api.core import CONFIG_MAP, Node
-from kaito.api.names import WORKSPACE_NAME_LENGTH_MAX, is_reserved_label
+from kaito.api.names import WORKSPACE_NAME_LENGTH_MAX
 from kaito.api.workspace import Partition, Workspace
 from kaito.plan.catalog import Preset, Sku, find_preset, find_sku, similar_presets, similar_skus
+from kaito.plan.choice import chosen_type
 from kaito.plan.desired.template_workload import requested_devices
 from kaito.plan.estimate import (
     CONTEXT_TOKENS_DEFAULT,
@@ -27,6 +29,7 @@ from kaito.plan.roots import RootMeta
 from kaito.plan.snapshot import is_node_ready, node_ref
 from kaito.plan.verdict import Failed, Ready, Verdict, Waiting
 from kaito.settings import PlanSettings
+from kaito.state.edges import selector_of
 from kaito.state.view import ClusterView
 
 GATE = "NodesPlanned"
@@ -44,6 +47,7 @@ class Sizing:
     instance_type: str = ""
     match_labels: dict[str, str] = field(default_factory=dict)
     nodes: int | None = None
+    context_tokens: int | None = None  # that the node count was computed for
     preset: Preset | None = None  # None: the Workspace brings a template
     sku: Sku | None = None
     parallelism: Parallelism = field(default_factory=Parallelism)
@@ -57,7 +61,7 @@ def size_workspace(view: ClusterView, root: RootMeta, ws: Workspace, settings: P
     try:
         return _size(view, root, ws, settings)
     except _Stopped as stop:
-        return _blank(ws, settings, stop.verdict, target_of(root))
+        return _blank(view, root, ws, settings, stop.verdict, target_of(root))
 
 
 class _Stopped(Exception):
@@ -88,13 +92,14 @@ def _size(view: ClusterView, root: RootMeta, ws: Workspace, settings: PlanSettin
         step = "put the adapter on a volume and name it with source.volumeSource"
         raise _Stopped(_failed(root, "InvalidWorkspace", wrong, step))
     if ws.inference.template is not None:
-        return _of_template(root, ws, settings)
+        return _of_template(view, root, ws, settings)
     preset = _preset(root, ws)
     sku = _sku(view, root, ws, settings)
-    nodes, why = _decide(view, root, ws, preset, sku)
+    nodes, context_tokens, why = _decide(view, root, ws, preset, sku)
     shape = parallelism(preset, sku, nodes)
     return replace(
-        _blank(ws, settings, Ready(GATE, why, root.ref), nodes),
+        _blank(view, root, ws, settings, Ready(GATE, why, root.ref), nodes),
+        context_tokens=context_tokens,
         preset=preset,
         sku=sku,
         parallelism=shape,
@@ -121,37 +126,59 @@ def _adapter_error(ws: Workspace) -> str:
     return ""
 
 
-def _decide(view: ClusterView, root: RootMeta, ws: Workspace, preset: Preset, sku: Sku) -> tuple[int, str]:
-    """The node count with its reasoning. What was decided before stands, whatever the estimate says today."""
-    decided = target_of(root)
+def _decide(view: ClusterView, root: RootMeta, ws: Workspace, preset: Preset, sku: Sku) -> tuple[int, int | None, str]:
+    """Nodes, the context that they were computed for, and the reasoning.
+
+    What was decided before stands, whatever the estimate says today; but while nothing runs, a change of what the user
+    asks for (context or instance type) is a new question.
+    """
+    decided, decided_for = target_of(root), _decided_for(root)
     if decided is None:
         estimate = _estimate(root, preset, sku, _context_tokens(view, root, ws))
-        return estimate.nodes, estimate.reasoning
+        return estimate.nodes, estimate.context_tokens, estimate.reasoning
     try:
         estimate = _estimate(root, preset, sku, _context_tokens(view, root, ws))
     except _Stopped:
-        return decided, f"{decided} nodes, as decided when the Workspace was new"
-    if estimate.nodes == decided:
-        return decided, estimate.reasoning
-    return decided, f"{decided} nodes, as decided when the Workspace was new; today: {estimate.reasoning}"
+        if decided_for[1] and _is_asked_anew(view, root):
+            raise
+        return decided, decided_for[1], f"{decided} nodes, as decided when the Workspace was new"
+    asked = (_type(view, root, ws), estimate.context_tokens)
+    if estimate.nodes == decided or (decided_for[1] and asked != decided_for and _is_asked_anew(view, root)):
+        return estimate.nodes, estimate.context_tokens, estimate.reasoning
+    why = f"{decided} nodes, as decided when the Workspace was new; today: {estimate.reasoning}"
+    if decided_for[1] and asked != decided_for:
+        why += f"; to get {estimate.nodes} nodes, create the Workspace anew"
+    return decided, decided_for[1], why
 
 
-def _blank(ws: Workspace, settings: PlanSettings, verdict: Verdict, nodes: int | None) -> Sizing:
-    instance_type = "" if settings.node_provisioner == "byo" else ws.resource.instance_type or ""
-    return Sizing(verdict, instance_type, _labels(ws), nodes)
+def _decided_for(root: RootMeta) -> tuple[str, int | None]:
+    """Instance type and context for which the node count was decided; no context where an upstream KAITO decided."""
+    return str(root.status.get("instanceType") or ""), root.status.get("contextTokens")
 
 
-def _labels(ws: Workspace) -> dict[str, str]:
-    """The labels that nodes are chosen by: the user's, without those that only we may set."""
-    return {k: v for k, v in ws.resource.label_selector.match_labels.items() if not is_reserved_label(k)}
+def _is_asked_anew(view: ClusterView, root: RootMeta) -> bool:
+    """Whether the node count may still change: nothing runs, and nothing ever did."""
+    return view.stateful_set(root.ref) is None and root.status.get("state") in (None, "", "Pending")
 
 
-def _of_template(root: RootMeta, ws: Workspace, settings: PlanSettings) -> Sizing:
+def _blank(
+    view: ClusterView,
+    root: RootMeta,
+    ws: Workspace,
+    settings: PlanSettings,
+    verdict: Verdict,
+    nodes: int | None,
+) -> Sizing:
+    instance_type = "" if settings.node_provisioner == "byo" else _type(view, root, ws)
+    return Sizing(verdict, instance_type, selector_of(ws), nodes)
+
+
+def _of_template(view: ClusterView, root: RootMeta, ws: Workspace, settings: PlanSettings) -> Sizing:
     nodes = target_of(root) or ws.resource.count or 1
     template = ws.inference.template if ws.inference else {}
     gpus = requested_devices(template or {}, GPU_RESOURCE)
     why = f"{nodes} nodes (resource.count), {gpus} {GPU_RESOURCE} per pod of the template"
-    return replace(_blank(ws, settings, Ready(GATE, why, root.ref), nodes), gpus_per_pod=gpus)
+    return replace(_blank(view, root, ws, settings, Ready(GATE, why, root.ref), nodes), gpus_per_pod=gpus)
 
 
 def _preset(root: RootMeta, ws: Workspace) -> Preset:
@@ -165,14 +192,18 @@ def _preset(root: RootMeta, ws: Workspace) -> Preset:
 
 def _sku(view: ClusterView, root: RootMeta, ws: Workspace, settings: PlanSettings) -> Sku:
     if settings.node_provisioner == "byo":
-        return _part(root, _sku_of_nodes(root, view.nodes(_labels(ws))), ws.resource.partition)
-    name = ws.resource.instance_type
-    sku = find_sku(settings.cloud_provider, name or "")
+        return _part(root, _sku_of_nodes(root, view.nodes(selector_of(ws))), ws.resource.partition)
+    name = _type(view, root, ws)
+    sku = find_sku(settings.cloud_provider, name)
     if sku is None:
         message = f"resource.instanceType: {name!r} is not known on {settings.cloud_provider}"
-        step = _choose("instance type", similar_skus(settings.cloud_provider, name or ""), "kaito estimate")
+        step = _choose("instance type", similar_skus(settings.cloud_provider, name), "kaito estimate")
         raise _Stopped(_failed(root, "UnknownInstanceType", message, step))
     return sku
+
+
+def _type(view: ClusterView, root: RootMeta, ws: Workspace) -> str:
+    return chosen_type(root, ws, is_running=view.stateful_set(root.ref) is not None)
 
 
 def _choose(what: str, similar: tuple[str, ...], command: str) -> str:

@@ -38,6 +38,7 @@ class Snapshot:
     match_labels: dict[str, str] = field(default_factory=dict)
     planned: Verdict | None = None  # the node count with its reasoning, or why there is none
     target: int | None = None
+    context_tokens: int | None = None  # that the target was computed for
     gpu_resource: str = GPU_RESOURCE
     gpus_per_pod: int = 0
     stock: Stock = field(default_factory=Stock)

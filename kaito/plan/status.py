@@ -57,7 +57,8 @@ def workspace_status(snapshot: Snapshot, verdicts: Sequence[Verdict], *, generat
             dropped=frozenset({NODE_CLAIM_READY, DELETING} if s.is_byo else {DELETING}),
         ),
     }
-    return status | ({"targetNodeCount": s.target} if s.target else {})
+    decided = {"targetNodeCount": s.target, "instanceType": s.instance_type, "contextTokens": s.context_tokens}
+    return status | {key: value for key, value in decided.items() if value and s.target}
 
 
 def _state(is_ready: bool, prior: str | None) -> str:

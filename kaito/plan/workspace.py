@@ -21,13 +21,14 @@ from kaito.api.workloads import STATEFUL_SET
 from kaito.api.workspace import Workspace
 from kaito.plan.actions import Action, Emit, PatchRoot, PatchStatus, Plan
 from kaito.plan.children import reconcile_child
+from kaito.plan.choice import after_refusal
 from kaito.plan.conditions import status_patch
 from kaito.plan.deletion import plan_deletion
-from kaito.plan.explain import causes, headline
+from kaito.plan.explain import EVENT_CHARS_MAX, causes, headline
 from kaito.plan.gates import judge_all
 from kaito.plan.lastwords import missing_logs
 from kaito.plan.provision import provisioner_of
-from kaito.plan.provision.expiry import expiries
+from kaito.plan.provision.expiry import expiries, refusal
 from kaito.plan.roots import RootMeta, root_meta
 from kaito.plan.sizing import Sizing, size_workspace
 from kaito.plan.snapshot import Snapshot
@@ -98,11 +99,13 @@ def _plan_valid(view: ClusterView, root: RootMeta, ws: Workspace, now: datetime,
     s = _snapshot(view, root, ws, sizing, now, settings)
     provisioner = provisioner_of(view, root.ref, settings)
     verdicts = judge_all(s)
-    status = workspace_status(s, verdicts, generation=root.generation)
+    turn = _turn(s, root, ws)
+    status = workspace_status(s, verdicts, generation=root.generation) | turn
     actions = (
         *_place_workload(s, root, ws, sizing, verdicts),
         *missing_logs(s),
         *_report(root, status, verdicts),
+        *_tell_turn(root, sizing, turn),
         *provisioner.relinquish(s),
         *provisioner.acquire(s, machine_order(root, sizing, settings)),
     )
@@ -131,9 +134,10 @@ def _snapshot(
         match_labels=sizing.match_labels,
         planned=sizing.verdict,
         target=sizing.nodes,
+        context_tokens=sizing.context_tokens,
         gpu_resource=sizing.gpu_resource,
         gpus_per_pod=sizing.gpus_per_pod,
-        stock=provisioner_of(view, root.ref, settings).take_stock(view, demand),
+        stock=provisioner_of(view, root.ref, settings).take_stock(view, demand, settings),
         workload=view.stateful_set(root.ref),
         pods=view.pods_of(root.ref),
         prior=root.status,
@@ -157,6 +161,19 @@ def _place_workload(
     desired = workload(s, root, ws, sizing)
     if action := reconcile_child(STATEFUL_SET, desired, s.workload, root_uid=root.uid, reason=why):
         yield action
+
+
+def _turn(s: Snapshot, root: RootMeta, ws: Workspace) -> Json:
+    """What the status says from now on of the instance type, where the cloud has refused the one in use."""
+    refused = refusal(s)
+    return after_refusal(root, ws, refused, s.now, memory_s=s.settings.refusal_memory_s) if refused else {}
+
+
+def _tell_turn(root: RootMeta, sizing: Sizing, turn: Json) -> Iterator[Action]:
+    if turn:
+        words = next(e["message"] for e in turn["refusedInstanceTypes"] if e["instanceType"] == sizing.instance_type)
+        message = f"no {sizing.instance_type} to be had, now asking for {turn['instanceType']}: {words}"
+        yield Emit(root.ref, root.uid, "Warning", "InstanceTypeFallback", message[:EVENT_CHARS_MAX])
 
 
 def _report(root: RootMeta, status: Json, verdicts: Sequence[Verdict]) -> Iterator[Action]:

@@ -94,8 +94,12 @@ def workspace_edges(root: Workspace | InvalidObject) -> tuple[Key, ...]:
         return ()
     section = root.inference or root.tuning
     config: list[Key] = [CONFIG_MAP.ref(root.ref.namespace, section.config)] if section and section.config else []
-    labels = sorted((k, v) for k, v in root.resource.label_selector.match_labels.items() if not is_reserved_label(k))
-    return (*config, *(label_key(key, value) for key, value in labels[:1]))
+    return (*config, *(label_key(*pair) for pair in sorted(selector_of(root).items())[:1]))
+
+
+def selector_of(ws: Workspace) -> dict[str, str]:
+    """The labels that nodes are chosen by: the user's, without those that only we may set."""
+    return {k: v for k, v in ws.resource.label_selector.match_labels.items() if not is_reserved_label(k)}
 
 
 def no_edges(_: Any) -> tuple[Key, ...]:

@@ -15,12 +15,16 @@ from kaito.state.edges import Key
 from kaito.state.events import Apply, InitDone, WatchEvent
 from kaito.state.index import Index
 from kaito.state.kinds import KINDS, KindRow, is_news
+from kaito.state.sharing import is_share_changed
 from kaito.state.store import Change, Store
 from kaito.state.view import Answer, ServerCapabilities
 
 
 class StateGraph:
-    def __init__(self, kinds: Iterable[KindRow] = KINDS) -> None:
+    """`shares_nodes`: the user brings the nodes, so that roots compete for them."""
+
+    def __init__(self, kinds: Iterable[KindRow] = KINDS, *, shares_nodes: bool = False) -> None:
+        self.shares_nodes = shares_nodes
         self.rows: dict[ResourceKind, KindRow] = {row.kind: row for row in kinds}
         self.stores: dict[ResourceKind, Store] = {kind: Store() for kind in self.rows}
         self.absent: set[ResourceKind] = set()
@@ -129,6 +133,9 @@ class StateGraph:
                 dirtied.add(ref)
                 if after is None:
                     self._forget_answers(ref)
+            if self.shares_nodes and is_share_changed(row.kind, before, after, is_root=row.is_root):
+                for obj in (before, after):
+                    self._add_rivals(row, obj, dirtied)
         return dirtied
 
     def _link(self, ref: ObjectRef, edges: tuple[Key, ...], names: tuple[Key, ...]) -> None:
@@ -173,6 +180,33 @@ class StateGraph:
             obj = self.stores[row.kind].get(holder)
             if obj is not None:
                 self._add_roots(row.edges(obj), found)
+
+    def _add_rivals(self, row: KindRow, obj: Any | None, found: set[ObjectRef]) -> None:
+        """Roots that share nodes with those found, or with this root, or share nodes with such a root, and so on."""
+        queue = [key for ref in found for key in self._edges_of(ref)]
+        queue += row.edges(obj) if row.is_root and obj is not None else ()
+        seen: set[ObjectRef] = set()
+        while queue:
+            key = queue.pop()
+            nodes = () if isinstance(key, ObjectRef) else self.known.holders(key)
+            for node in nodes:
+                if node not in seen:
+                    seen.add(node)
+                    queue += self._edges_of_rivals(node, found)
+
+    def _edges_of_rivals(self, node: ObjectRef, found: set[ObjectRef]) -> list[Key]:
+        """Adds the roots that may use the node; returns what those that are new point at."""
+        row = self._by_kind[node.kind]
+        obj = self.stores[row.kind].get(node)
+        names = row.names(obj) if obj is not None else ()
+        new = {ref for key in names for ref in self.pointing.holders(key) if ref.kind in self._root_kinds} - found
+        found |= new
+        return [key for ref in new for key in self._edges_of(ref)]
+
+    def _edges_of(self, ref: ObjectRef) -> tuple[Key, ...]:
+        row = self._by_kind[ref.kind]
+        obj = self.stores[row.kind].get(ref)
+        return row.edges(obj) if obj is not None else ()
 
     def _forget_answers(self, root: ObjectRef) -> None:
         for key in [key for key in self.answers if key[0] == root]:

@@ -10,7 +10,8 @@ from kaito.api.meta import ObjectRef, ResourceKind
 from kaito.api.nodeclaim import NODE_CLAIM, NodeClaim
 from kaito.api.nodepool import NODE_POOL, NodePool
 from kaito.api.workloads import STATEFUL_SET, StatefulSet
-from kaito.state.edges import label_key, provider_key
+from kaito.api.workspace import WORKSPACE, Workspace
+from kaito.state.edges import label_key, provider_key, selector_of
 from kaito.state.graph import StateGraph
 from kaito.state.view import Answer, InvalidObject, ServerCapabilities
 
@@ -69,6 +70,12 @@ class GraphView:
         holders = [graph.known.holders(label_key(key, value)) for key, value in match_labels.items()]
         fewest = min(holders, key=len)
         return self._found(NODE, [ref for ref in fewest if all(ref in others for others in holders)])
+
+    def workspaces_on(self, node: Node) -> tuple[Workspace, ...]:
+        labels = node.metadata.labels or {}
+        refs = {ref for pair in labels.items() for ref in self._graph.pointers(label_key(*pair), WORKSPACE)}
+        found: tuple[Workspace | InvalidObject, ...] = self._found(WORKSPACE, refs)
+        return tuple(ws for ws in found if isinstance(ws, Workspace) and selector_of(ws).items() <= labels.items())
 
     def stateful_set(self, root: ObjectRef) -> StatefulSet | None:
         return self._graph.stores[STATEFUL_SET].get(STATEFUL_SET.ref(root.namespace, root.name))

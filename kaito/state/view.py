@@ -11,6 +11,7 @@ from kaito.api.meta import ObjectRef, ResourceKind
 from kaito.api.nodeclaim import NodeClaim
 from kaito.api.nodepool import NodePool
 from kaito.api.workloads import StatefulSet
+from kaito.api.workspace import Workspace
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +87,10 @@ class ClusterView(Protocol):
 
     def nodes(self, match_labels: dict[str, str]) -> tuple[Node, ...]:
         """All nodes with these labels, in name order."""
+        ...
+
+    def workspaces_on(self, node: Node) -> tuple[Workspace, ...]:
+        """The Workspaces whose label selector the node's labels meet, in (namespace, name) order."""
         ...
 
     def stateful_set(self, root: ObjectRef) -> StatefulSet | None:

@@ -21,12 +21,12 @@ PRESSURES = ("MemoryPressure", "DiskPressure", "PIDPressure")
 
 
 def judge(s: Snapshot) -> Verdict | None:
-    if s.is_byo and not s.nodes:
+    if s.is_byo and not s.nodes and not s.stock.rivals:
         return _no_match(s)
     verdicts = [_judge_node(s, node) for node in s.nodes]
     verdicts += [_lost(s, claim) for claim in s.stock.counted if _is_lost(s, claim)]
     if s.is_byo and len(verdicts) < s.needed:
-        return _too_few(s)
+        return _taken(s) if s.stock.rivals else _too_few(s)
     return at_least(NAME, s.needed, verdicts, what="nodes ready", root=s.ref)
 
 
@@ -79,6 +79,16 @@ def _no_match(s: Snapshot) -> Failed:
         f"label a GPU node: kubectl label node NODE {labels.replace(',', ' ')}",
         s.first_seen(NAME, s.ref),
     )
+
+
+def _taken(s: Snapshot) -> Waiting:
+    """Another Workspace has the nodes: who runs first keeps them, else who is older gets them."""
+    node, rival = sorted(s.stock.rivals.items())[0]
+    both = len(s.nodes) + len(s.stock.rivals)
+    message = f"{len(s.nodes)} of {s.needed} nodes are free: {len(s.stock.rivals)} of {both} that carry the labels"
+    step = f"label more GPU nodes, delete {rival}, or give each Workspace nodes of its own with distinct labels"
+    words = f"{message} are used by other Workspaces, {node} by {rival}"
+    return Waiting(NAME, "NodesTaken", words, rival, step, s.first_seen(NAME, rival))
 
 
 def _too_few(s: Snapshot) -> Failed:

@@ -28,7 +28,7 @@ class Provisioner(Protocol):
         """Labels of the root's nodes and of nobody else's: its pods insist on them."""
         ...
 
-    def take_stock(self, view: ClusterView, demand: Demand) -> Stock:
+    def take_stock(self, view: ClusterView, demand: Demand, settings: PlanSettings) -> Stock:
         """What the root has of what it needs, and the names of what to ask for now."""
         ...
 

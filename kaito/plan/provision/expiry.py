@@ -11,9 +11,10 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from kaito.api.core import NODE
-from kaito.api.meta import ObjectRef
-from kaito.api.names import WORKSPACE_UID_ANNOTATION
+from kaito.api.meta import ObjectRef, condition
+from kaito.api.names import LABEL_INSTANCE_TYPE, WORKSPACE_UID_ANNOTATION
 from kaito.api.nodeclaim import NodeClaim
+from kaito.plan.choice import Refusal
 from kaito.plan.snapshot import Snapshot, is_node_ready, node_ref, transition_time
 from kaito.plan.stock import LIFECYCLE, has_reached
 
@@ -27,6 +28,7 @@ class Expiry:
     claim: NodeClaim
     left_s: float
     reason: str
+    is_refusal: bool = False  # the cloud gave no machine
 
 
 def expiries(s: Snapshot) -> Sequence[Expiry]:
@@ -37,11 +39,14 @@ def expiries(s: Snapshot) -> Sequence[Expiry]:
 
 def _expiry(s: Snapshot, claim: NodeClaim) -> Expiry | None:
     created = s.created_at(claim)
+    asked_for = requested_type(claim)
+    if s.workload is None and _is_made_for(s, claim) and asked_for not in ("", s.instance_type):
+        return Expiry(claim, 0.0, f"it asks for {asked_for}, wanted is {s.instance_type}")
     if not claim.status.conditions and not claim.status.node_name:
         return None
     if not has_reached(claim, "Launched"):
         timeout_s = s.settings.launch_timeout_s
-        return Expiry(claim, s.left_s(created, timeout_s), f"it did not launch within {timeout_s:g} s")
+        return Expiry(claim, s.left_s(created, timeout_s), f"it did not launch within {timeout_s:g} s", is_refusal=True)
     if not has_reached(claim, "Registered"):
         timeout_s = s.settings.registration_timeout_s
         return Expiry(claim, s.left_s(created, timeout_s), f"its machine did not join within {timeout_s:g} s")
@@ -73,6 +78,25 @@ def lost_since(s: Snapshot, claim: NodeClaim) -> datetime:
 def missing_ref(claim: NodeClaim) -> ObjectRef:
     """The node that a claim became and that is not there."""
     return NODE.ref("", claim.status.node_name or claim.metadata.name)
+
+
+def refusal(s: Snapshot) -> Refusal | None:
+    """The cloud's refusal, in its own words, of the first claim that is given up for it."""
+    refused = (expiry.claim for expiry in expired(s) if expiry.is_refusal)
+    claim = next(refused, None)
+    if claim is None or s.workload is not None:
+        return None
+    found = condition(claim.status.conditions, "Launched")
+    words = (found.reason, found.message) if found else ("LaunchTimeout", "")
+    return Refusal(requested_type(claim) or s.instance_type, words[0] or "LaunchTimeout", words[1])
+
+
+def requested_type(claim: NodeClaim) -> str:
+    """The instance type that the claim asks for; empty where it leaves that open."""
+    for requirement in claim.spec.get("requirements") or ():
+        if requirement.get("key") == LABEL_INSTANCE_TYPE and requirement.get("operator") == "In":
+            return str(next(iter(requirement.get("values") or ()), ""))
+    return ""
 
 
 def expired(s: Snapshot) -> tuple[Expiry, ...]:

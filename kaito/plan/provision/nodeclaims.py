@@ -23,6 +23,7 @@ from kaito.plan.provision.order import MachineOrder
 from kaito.plan.snapshot import Snapshot, claim_ref, latest, parse_time
 from kaito.plan.stock import Claimant, Demand, Stock
 from kaito.plan.verdict import Failed, Ready, Verdict, Waiting
+from kaito.settings import PlanSettings
 from kaito.state.view import ClusterView
 
 CHAIN_MAX = 32  # names tried per slot: salts past foreign claims and replacements of replacements that are all leaving
@@ -35,7 +36,7 @@ def pins(root: ObjectRef) -> dict[str, str]:
     return {name: root.name, namespace: root.namespace}
 
 
-def take_stock(view: ClusterView, demand: Demand) -> Stock:
+def take_stock(view: ClusterView, demand: Demand, settings: PlanSettings) -> Stock:
     """The root's claims and nodes against the number that it needs."""
     root = demand.claimant
     claims = view.claims_of(root.ref)

@@ -24,6 +24,7 @@ from kaito.plan.provision.order import MachineOrder
 from kaito.plan.snapshot import Snapshot, claim_ref, parse_time
 from kaito.plan.stock import Claimant, Demand, Stock
 from kaito.plan.verdict import Failed, Ready, Verdict, Waiting
+from kaito.settings import PlanSettings
 from kaito.state.view import ClusterView
 
 GATE = "ClaimCreated"
@@ -36,7 +37,7 @@ def pins(root: ObjectRef) -> dict[str, str]:
     return {name: root.name, namespace: root.namespace}
 
 
-def take_stock(view: ClusterView, demand: Demand) -> Stock:
+def take_stock(view: ClusterView, demand: Demand, settings: PlanSettings) -> Stock:
     """The root's pool and what Karpenter made of it against the number that is needed."""
     root = demand.claimant
     brought = brought_nodes(view, root.ref, pins(root.ref))
