@@ -28,6 +28,7 @@ class Event(StrEnum):
     SERVER_FAILED = "server failed"
     REQUEST_FAILED = "request failed"
     READER_DROPPED = "reader dropped"
+    KEYS_UNREADABLE = "keys unreadable"
 
 
 def set_up_logs(
