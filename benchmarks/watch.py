@@ -23,6 +23,7 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
+from benchmarks.kubeconfig import kubeconfig as kubeconfig_text
 from benchmarks.stream_server import serve
 from benchmarks.synthetic import pod, watch_line
 
@@ -96,7 +97,7 @@ async def ours(kubeconfig: Path, changes: int) -> dict[str, float]:
 async def peer(kubeconfig: Path, changes: int, *, is_typed: bool) -> dict[str, float]:
     from kubernetes_asyncio import client, config, watch
 
-    await config.load_kube_config(str(kubeconfig))
+    await config.load_kubekubeconfig_text(str(kubeconfig))
     async with client.ApiClient() as api:
         watcher = watch.Watch()
         if is_typed:
@@ -153,7 +154,7 @@ def compare() -> None:
         port = int(serving.stdout.readline())
         with tempfile.TemporaryDirectory() as folder:
             kubeconfig = Path(folder) / "kubeconfig"
-            kubeconfig.write_text(_kubeconfig(f"http://127.0.0.1:{port}"))
+            kubeconfig.write_text(kubeconfig_text(f"http://127.0.0.1:{port}"))
             rounds: dict[str, list[dict[str, float]]] = {name: [] for name in CHANGES}
             for _ in range(ROUNDS):
                 for name in CHANGES:
@@ -180,22 +181,6 @@ def compare() -> None:
         "events_per_s": round(median["ours"]["events_per_s"]),
     }
     print(json.dumps(result))
-
-
-def _kubeconfig(server: str) -> str:
-    cluster = {"name": "bench", "cluster": {"server": server}}
-    context = {"name": "bench", "context": {"cluster": "bench", "user": "bench"}}
-    user = {"name": "bench", "user": {"token": "none"}}
-    return json.dumps(
-        {
-            "apiVersion": "v1",
-            "kind": "Config",
-            "clusters": [cluster],
-            "contexts": [context],
-            "users": [user],
-            "current-context": "bench",
-        }
-    )
 
 
 def main() -> None:

@@ -22,6 +22,7 @@ from kaito.plan.actions import Plan
 from kaito.state.expectations import Expectation, Expectations
 
 CONCURRENCY = 16
+PLANS_AT_ONCE = 16  # then the loop breathes: a plan takes up to a millisecond
 RETRY_FIRST_S, RETRY_MAX_S = 0.5, 60.0
 TERMINAL_RECHECK_S = 300.0  # what the server refused for good may be allowed by another version of it
 URGENT, ROUTINE = 0, 1
@@ -80,7 +81,10 @@ class Runner:
                     await self._wake.wait()
 
     def _start_due(self, tasks: anyio.abc.TaskGroup) -> None:
-        while self.queue.in_flight < self._concurrency:
+        """Plans keys that are due; those whose plan is empty are through at once and need no task."""
+        for _ in range(PLANS_AT_ONCE):
+            if self.queue.in_flight >= self._concurrency:
+                return
             item = self.queue.take(anyio.current_time())
             if item is None:
                 return
@@ -88,17 +92,25 @@ class Runner:
                 self.queue.done(item.ref)  # parked: the event that meets the expectation, or its expiry, dirties it
                 continue
             plan = self._planner(item.ref, self._now())
-            tasks.start_soon(self._turn, item, plan, name=f"turn {item.ref}")
+            if plan.actions:
+                tasks.start_soon(self._turn, item, plan, name=f"turn {item.ref}")
+            else:
+                self._end(item, plan, Settled(), 0.0)
+                self.queue.done(item.ref)
+        self.wake()  # there may be more, once events and answers have had their turn
 
     async def _turn(self, item: WorkItem, plan: Plan) -> None:
         began_s = anyio.current_time()
         try:
             outcome = await self._applier.execute(plan)
-            self._requeue(item, plan, outcome)
-            self._observe(item, plan, outcome, anyio.current_time() - began_s)
+            self._end(item, plan, outcome, anyio.current_time() - began_s)
         finally:
             self.queue.done(item.ref)
             self.wake()
+
+    def _end(self, item: WorkItem, plan: Plan, outcome: Outcome, seconds: float) -> None:
+        self._requeue(item, plan, outcome)
+        self._observe(item, plan, outcome, seconds)
 
     def _requeue(self, item: WorkItem, plan: Plan, outcome: Outcome) -> None:
         now_s = anyio.current_time()

@@ -8,6 +8,7 @@ watch may never show a version (it was coalesced away).
 
 from __future__ import annotations
 
+from collections import deque
 from dataclasses import dataclass, field
 
 from kaito.api.meta import ObjectRef
@@ -15,7 +16,7 @@ from kaito.api.meta import ObjectRef
 EXPIRY_S = 30.0
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Expectation:
     """`version` is None until the write was answered; `answered_s` and `deadline_s` are monotonic seconds."""
 
@@ -26,6 +27,7 @@ class Expectation:
     is_deletion: bool = False
     version: str | None = None
     answered_s: float = 0.0
+    is_dropped: bool = False
     seen: set[str] = field(default_factory=set)
 
 
@@ -33,6 +35,7 @@ class Expectations:
     def __init__(self) -> None:
         self._by_object: dict[ObjectRef, list[Expectation]] = {}
         self._by_root: dict[ObjectRef, list[Expectation]] = {}
+        self._oldest: deque[Expectation] = deque()  # all live for the same time, so in order of their deadlines
 
     def __len__(self) -> int:
         return sum(len(found) for found in self._by_root.values())
@@ -44,6 +47,7 @@ class Expectations:
         opened = Expectation(root, ref, now_s + EXPIRY_S, uid, is_deletion)
         self._by_object.setdefault(ref, []).append(opened)
         self._by_root.setdefault(root, []).append(opened)
+        self._oldest.append(opened)
         return opened
 
     def answered(self, opened: Expectation, *, version: str, now_s: float) -> bool:
@@ -57,6 +61,7 @@ class Expectations:
 
     def drop(self, opened: Expectation) -> None:
         """The write failed, or nothing will come of it."""
+        opened.is_dropped = True
         for index, key in ((self._by_object, opened.ref), (self._by_root, opened.root)):
             found = index.get(key, [])
             if opened in found:
@@ -97,10 +102,18 @@ class Expectations:
 
     def expire(self, now_s: float) -> tuple[Expectation, ...]:
         """Gives up on what is overdue, and returns it for the log."""
-        overdue = [opened for found in self._by_root.values() for opened in found if opened.deadline_s <= now_s]
-        for opened in overdue:
+        overdue = []
+        while (opened := self._first()) is not None and opened.deadline_s <= now_s:
             self.drop(opened)
+            overdue.append(opened)
         return tuple(overdue)
 
     def next_deadline_s(self) -> float | None:
-        return min((opened.deadline_s for found in self._by_root.values() for opened in found), default=None)
+        first = self._first()
+        return None if first is None else first.deadline_s
+
+    def _first(self) -> Expectation | None:
+        """The one that expires first; forgets those that were dropped meanwhile."""
+        while self._oldest and self._oldest[0].is_dropped:
+            self._oldest.popleft()
+        return self._oldest[0] if self._oldest else None
