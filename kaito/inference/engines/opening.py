@@ -30,8 +30,10 @@ async def open_engine(settings: ServerSettings, report: Report) -> Engine:
             from kaito.inference.engines.transformers.opening import open_transformers
 
             return await open_transformers(settings.model, report)
-        case other:
-            raise EngineError(f"--engine={other} is not part of this build")
+        case _:
+            from kaito.inference.engines.vllm.opening import open_vllm
+
+            return await open_vllm(settings, report)
 
 
 def _has_device() -> bool:

@@ -11,7 +11,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, GenerationConfig, Pre
 
 from kaito.inference.engine import EngineError, Progress, Report
 from kaito.inference.engines.transformers.tokenizer import HfTokenizer, load_tokenizer
-from kaito.inference.engines.transformers.weights import Located
+from kaito.inference.engines.weights import Located
 from kaito.inference.generation import ModelInfo
 from kaito.inference.settings import ModelSettings
 

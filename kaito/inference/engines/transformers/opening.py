@@ -22,7 +22,7 @@ def _open(settings: ModelSettings, report: Report, loop: asyncio.AbstractEventLo
     report(Progress("importing"))
     from kaito.inference.engines.transformers.continuous import ContinuousGenerator
     from kaito.inference.engines.transformers.loading import load
-    from kaito.inference.engines.transformers.weights import locate
+    from kaito.inference.engines.weights import locate
 
     loaded = load(locate(settings, report), settings, report)
     report(Progress("starting the engine"))

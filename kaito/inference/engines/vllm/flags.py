@@ -1,8 +1,4 @@
-"""vLLM's command line from ours: what was given, what the configuration file says, and defaults that fit the machine.
-
-Order, the last one wins: our defaults, the command line, the file's `vllm:` section. The file wins because the operator
-writes the command line and the user writes the file.
-"""
+"""What vLLM is told beside the user's own flags: adapters, memory and offload, as they fit this machine."""
 
 from __future__ import annotations
 
@@ -10,10 +6,8 @@ import json
 import math
 import subprocess
 import sys
-from argparse import ArgumentParser
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 GIB = 1 << 30
 RESERVE_BYTES = 600 << 20  # of free GPU memory for the CUDA context and the allocator's fragments
@@ -29,46 +23,16 @@ def given(argv: Sequence[str], name: str) -> bool:
     return any(word.partition("=")[0] in spellings for word in argv)
 
 
-def file_flags(parser: ArgumentParser, values: Mapping[str, Any]) -> list[str]:
-    """The file's values as flags of this parser. Raises ValueError naming the key that vLLM does not have.
-
-    true and false become the flag or its `--no-` form, null leaves vLLM's default, numbers and text are written as they
-    are, lists become several words where the flag takes several and JSON elsewhere, mappings become JSON.
-    """
-    actions = parser._option_string_actions  # argparse has no public way to ask
-    flags: list[str] = []
-    for key, value in values.items():
-        flag = "--" + key.replace("_", "-")
-        action = actions.get(flag.partition(".")[0])
-        if action is None:
-            raise ValueError(f"vllm.{key}: vLLM has no such argument; `--help` of its server lists them")
-        match value:
-            case None:
-                continue
-            case bool() if action.nargs == 0:
-                off = flag.replace("--", "--no-", 1)
-                if value:
-                    flags.append(flag)
-                elif off in actions:
-                    flags.append(off)
-            case list() if action.nargs in ("+", "*"):
-                flags += [flag, *(item if isinstance(item, str) else json.dumps(item) for item in value)]
-            case bool() | dict() | list():
-                flags.append(f"{flag}={json.dumps(value)}")
-            case _:
-                flags.append(f"{flag}={value}")
-    return flags
-
-
-def adapter_flags(argv: Sequence[str], adapters: Path | None) -> list[str]:
+def adapter_flags(argv: Sequence[str], adapters: Path) -> list[str]:
     """Each folder that holds an adapter becomes a LoRA module of its name, unless the user named modules."""
-    if adapters is None or given(argv, "lora-modules") or not adapters.is_dir():
+    if given(argv, "lora-modules") or not adapters.is_dir():
         return []
     found = sorted(folder for folder in adapters.iterdir() if (folder / ADAPTER_FILE).is_file())
     if not found:
         return []
     modules = [json.dumps({"name": folder.name, "path": str(folder)}) for folder in found]
-    return ["--enable-lora", "--max-lora-rank", str(_rank(found)), "--lora-modules", *modules]
+    rank = [] if given(argv, "max-lora-rank") else ["--max-lora-rank", str(_rank(found))]
+    return ["--enable-lora", *rank, "--lora-modules", *modules]
 
 
 def _rank(folders: Sequence[Path]) -> int:
@@ -80,7 +44,8 @@ def _rank(folders: Sequence[Path]) -> int:
 def kv_offload_flags(argv: Sequence[str], *, share: float, available_bytes: int, ranks: int) -> list[str]:
     """Host memory for evicted KV blocks, by vLLM's native offload: `share` of what is free, over the ranks.
 
-    Upstream configures LMCache for this; vLLM's own needs no further package. A `--kv-transfer-config` is never replaced.
+    Upstream configures LMCache for this; vLLM's own needs no further package.
+    A `--kv-transfer-config` is never replaced.
     """
     if share <= 0 or given(argv, "kv-transfer-config") or given(argv, "kv-offloading-size"):
         return []

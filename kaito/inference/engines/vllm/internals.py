@@ -73,9 +73,9 @@ __all__ = [
     "ValidationError",
     "create_error_response",
     "describe",
+    "events",
     "get_prometheus_registry",
     "has_gpu",
-    "make_parser",
     "open_engine",
     "open_serving",
     "parse_arguments",
@@ -98,19 +98,15 @@ def has_gpu() -> bool:
     return not current_platform.is_cpu() and not current_platform.is_unspecified()
 
 
-def make_parser() -> ArgumentParser:
-    parser: ArgumentParser = make_arg_parser(FlexibleArgumentParser(prog="kaito.inference --engine vllm"))
-    return parser
-
-
-def parse_arguments(parser: ArgumentParser, argv: list[str]) -> Namespace:
+def parse_arguments(argv: list[str]) -> Namespace:
     """vLLM's arguments. Raises EngineError with the parser's own words instead of ending the process."""
 
     def refuse(message: str) -> Any:
         raise EngineError(f"vLLM does not accept these arguments: {message}")
 
+    parser: ArgumentParser = make_arg_parser(FlexibleArgumentParser(prog="kaito.inference --engine vllm"))
     parser.error = refuse  # type: ignore[method-assign]
-    args = parser.parse_args(argv)
+    args = parser.parse_args([word for word in argv if not _is_idle(parser, word)])
     try:
         validate_parsed_serve_args(args)
     except (TypeError, ValueError) as error:
@@ -122,6 +118,12 @@ def parse_arguments(parser: ArgumentParser, argv: list[str]) -> Namespace:
         if plugin:
             manager(plugin)
     return args
+
+
+def _is_idle(parser: ArgumentParser, word: str) -> bool:
+    """`--no-x` of a switch that can only be switched on: it is off anyway."""
+    known = parser._option_string_actions  # argparse has no public way to ask
+    return word.startswith("--no-") and word not in known and word.replace("--no-", "--", 1) in known
 
 
 def open_engine(args: Namespace) -> AbstractAsyncContextManager[Any]:
@@ -173,7 +175,7 @@ class Serving:
 
 
 async def open_serving(engine: Any, args: Namespace) -> Serving:
-    """The serving objects over a running engine, static LoRA modules loaded. Raises ValueError for one that cannot be."""
+    """The serving objects over a running engine and its LoRA modules. Raises ValueError."""
     tasks = await engine.get_supported_tasks()
     state = State()
     await init_app_state(engine, state, args, tasks)

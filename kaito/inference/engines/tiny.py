@@ -14,7 +14,7 @@ from transformers import AutoModelForCausalLM, PretrainedConfig
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
-from kaito.inference.engines.transformers.tiny_tokenizer import tiny_tokenizer
+from kaito.inference.engines.tiny_tokenizer import tiny_tokenizer
 
 FALLBACK = "LlamaForCausalLM"
 SEED = 20260101

@@ -12,7 +12,7 @@ from huggingface_hub import snapshot_download
 from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError, RepositoryNotFoundError
 
 from kaito.inference.engine import EngineError, Progress, Report
-from kaito.inference.engines.transformers.download import DownloadWatch
+from kaito.inference.engines.download import DownloadWatch
 from kaito.inference.settings import ModelSettings
 
 # What a download leaves out: the same weights in formats that nothing here reads.
@@ -87,7 +87,7 @@ def _snapshot(settings: ModelSettings, *, local_files_only: bool) -> str:
 
 
 def _tiny(settings: ModelSettings, report: Report) -> Located:
-    from kaito.inference.engines.transformers.tiny import make_tiny
+    from kaito.inference.engines.tiny import make_tiny
 
     report(Progress("making a tiny model"))
     path = Path(settings.tiny_dir)
