@@ -29,6 +29,16 @@ class Event(StrEnum):
     REQUEST_FAILED = "request failed"
     READER_DROPPED = "reader dropped"
     KEYS_UNREADABLE = "keys unreadable"
+    DATASET_LOADED = "dataset loaded"
+    TUNING_STARTED = "tuning started"
+    TUNING_RESUMED = "tuning resumed"
+    TUNING_PROGRESSED = "tuning progressed"
+    CHECKPOINT_SAVED = "checkpoint saved"
+    TUNING_STOPPED = "tuning stopped"
+    TUNING_FAILED = "tuning failed"
+    TUNING_COMPLETED = "tuning completed"
+    DATA_FETCHED = "data fetched"
+    ADAPTER_PUSHED = "adapter pushed"
 
 
 def set_up_logs(

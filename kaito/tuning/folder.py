@@ -1,0 +1,125 @@
+"""The output folder: checkpoints, progress, and the markers by which others know how the run ended.
+
+checkpoint-N/                  what a restarted run takes up
+training_progress.jsonl        one line per logged step; `kaito tune report` draws it
+training_run.json              the run that all this belongs to
+training_failed.json           why the last attempt failed
+adapter_config.json, …         the adapter
+fine_tuning_completed.txt      written last: all above is whole
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from kaito.clock import rfc3339
+
+COMPLETED = "fine_tuning_completed.txt"
+FAILED = "training_failed.json"
+PROGRESS = "training_progress.jsonl"
+RUN = "training_run.json"
+CHECKPOINT = "checkpoint-"
+OURS = frozenset({COMPLETED, FAILED, PROGRESS, RUN})
+
+
+@dataclass(frozen=True, slots=True)
+class OutputFolder:
+    path: Path
+
+    def open_run(self, fingerprint: str) -> None:
+        """Makes the folder this run's: what a run with another fingerprint left behind goes."""
+        self.path.mkdir(parents=True, exist_ok=True)
+        (self.path / FAILED).unlink(missing_ok=True)
+        if self._run().get("fingerprint") != fingerprint:
+            self.clear()
+            write_whole(self.path / RUN, json.dumps({"fingerprint": fingerprint}))
+
+    def clear(self) -> None:
+        """Removes markers first, then checkpoints and adapter, so that nobody takes a half for the whole."""
+        for name in (COMPLETED, FAILED, PROGRESS, RUN):
+            (self.path / name).unlink(missing_ok=True)
+        for path in self.adapter_files():
+            path.unlink()
+        self.remove_checkpoints()
+
+    def is_completed(self, fingerprint: str = "") -> bool:
+        """Whether all is whole; with a fingerprint, whether that run made it."""
+        return (self.path / COMPLETED).is_file() and fingerprint in ("", self._run().get("fingerprint"))
+
+    def checkpoints(self) -> list[tuple[int, Path]]:
+        """Whole checkpoints by step, oldest first. The trainer writes trainer_state.json last."""
+        found = []
+        for path in self.path.glob(f"{CHECKPOINT}*"):
+            step = path.name.removeprefix(CHECKPOINT)
+            if step.isdecimal() and _json(path / "trainer_state.json").get("global_step") == int(step):
+                found.append((int(step), path))
+        return sorted(found)
+
+    def remove_checkpoints(self) -> None:
+        for path in self.path.glob(f"{CHECKPOINT}*"):
+            shutil.rmtree(path, ignore_errors=True)
+
+    def adapter_files(self) -> list[Path]:
+        """All files of the adapter: everything at the top that is not ours."""
+        return sorted(
+            path
+            for path in self.path.glob("*")
+            if path.is_file() and path.name not in OURS and not path.name.startswith(".") and path.suffix != ".part"
+        )
+
+    def append_progress(self, line: dict[str, Any]) -> None:
+        with (self.path / PROGRESS).open("a", encoding="utf-8") as file:
+            file.write(json.dumps(line, sort_keys=True) + "\n")
+
+    def progress(self) -> list[dict[str, Any]]:
+        """The lines by time; a line that a kill cut short is left out."""
+        try:
+            lines = (self.path / PROGRESS).read_text(encoding="utf-8").splitlines()
+        except FileNotFoundError:
+            return []
+        found = []
+        for line in lines:
+            try:
+                found.append(json.loads(line))
+            except json.JSONDecodeError:
+                continue
+        return found
+
+    def complete(self, now: datetime) -> None:
+        write_whole(self.path / COMPLETED, rfc3339(now) + "\n")
+
+    def fail(self, reason: str, message: str, now: datetime) -> None:
+        write_whole(
+            self.path / FAILED, json.dumps({"reason": reason, "message": message, "at": rfc3339(now)}, sort_keys=True)
+        )
+
+    def failure(self) -> str:
+        """Why the last attempt failed; empty while none has."""
+        return str(_json(self.path / FAILED).get("message", ""))
+
+    def _run(self) -> dict[str, Any]:
+        return _json(self.path / RUN)
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Writes a file that is either absent or whole, also after a crash of the machine."""
+    part = path.with_name(path.name + ".part")
+    with part.open("w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    part.replace(path)
+
+
+def _json(path: Path) -> dict[str, Any]:
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
