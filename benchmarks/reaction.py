@@ -89,6 +89,11 @@ class Scene:
         fields = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
         return (int(fields[11]) + int(fields[12])) * TICK_S
 
+    def rss_mb(self) -> float:
+        """Resident memory of the operator."""
+        status = Path(f"/proc/{self.pid}/status").read_text()
+        return int(status.partition("VmRSS:")[2].split()[0]) / 1024
+
 
 @asynccontextmanager
 async def running(count: int) -> AsyncIterator[Scene]:

@@ -7,7 +7,6 @@ typed models and its Watch stay off this path, because decoding is the hot path 
 from __future__ import annotations
 
 import json
-import os
 import ssl
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
@@ -20,6 +19,7 @@ from kaito.api.core import POD
 from kaito.api.meta import Json, ObjectRef, ResourceKind
 from kaito.kube import errors
 from kaito.kube.client import ALL, FIELD_MANAGER, Discovery, Scope
+from kaito.kube.configuration import load_configuration
 
 REQUEST_TIMEOUT_S = 30.0
 CONNECT_TIMEOUT_S = 10.0
@@ -67,7 +67,7 @@ class KubernetesAsyncioClient:
 
         Raises Unauthorized that names what was read when there is no usable configuration.
         """
-        return cls(await _load(kubeconfig), kubeconfig)
+        return cls(await load_configuration(kubeconfig), kubeconfig)
 
     async def aclose(self) -> None:
         await self._session.close()
@@ -213,7 +213,7 @@ class KubernetesAsyncioClient:
             response.release()
             if is_last or not isinstance(error, errors.Unauthorized):
                 raise error
-            self._configuration = await _load(self._kubeconfig)
+            self._configuration = await load_configuration(self._kubeconfig)
         raise AssertionError("unreachable")
 
     async def _headers(self, content_type: str | None) -> dict[str, str]:
@@ -232,26 +232,6 @@ class KubernetesAsyncioClient:
             context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
         connector = aiohttp.TCPConnector(limit=CONNECTIONS_MAX, ssl=context)
         return aiohttp.ClientSession(connector=connector, read_bufsize=READ_BUFFER_BYTES, trust_env=False)
-
-
-async def _load(kubeconfig: Path | None) -> Any:
-    # Imported late: the package brings its model tree along (0.5 s, 50 MB), which is not needed without a cluster.
-    from kubernetes_asyncio.client import Configuration
-    from kubernetes_asyncio.config import ConfigException, load_incluster_config, load_kube_config
-
-    configuration = type.__call__(Configuration)  # a fresh one: the class hands out a shared default otherwise
-    try:
-        if kubeconfig is None and "KUBERNETES_SERVICE_HOST" in os.environ and "KUBECONFIG" not in os.environ:
-            load_incluster_config(client_configuration=configuration)
-        else:
-            path = None if kubeconfig is None else str(kubeconfig)
-            await load_kube_config(config_file=path, client_configuration=configuration, persist_config=False)
-    except ConfigException as error:
-        where = kubeconfig or os.environ.get("KUBECONFIG") or "~/.kube/config"
-        raise errors.Unauthorized(
-            f"no usable cluster configuration in {where}: {error}; pass --kubeconfig FILE"
-        ) from error
-    return configuration
 
 
 class _ConnectionErrors:
