@@ -28,6 +28,7 @@ class Event(StrEnum):
     SERVER_FAILED = "server failed"
     REQUEST_FAILED = "request failed"
     READER_DROPPED = "reader dropped"
+    PARSER_UNKNOWN = "parser unknown"
     KEYS_UNREADABLE = "keys unreadable"
     DATASET_LOADED = "dataset loaded"
     TUNING_STARTED = "tuning started"

@@ -13,7 +13,7 @@ from kaito import __version__
 from kaito.inference.admission import Admission
 from kaito.inference.engine import Call, Engine, Operation
 from kaito.inference.progress import StartProgress
-from kaito.inference.settings import Limits
+from kaito.inference.settings import ServerSettings
 from kaito.logs import Event
 from kaito.web import sse
 from kaito.web.answers import answer_for, json_answer
@@ -26,7 +26,7 @@ from kaito.web.probes import EXPOSITION_TYPE
 from kaito.web.request_ids import HEADER, request_id_of
 from kaito.web.routes import Handler, Routes
 
-REQUEST_ID = "request_id"
+REQUEST_ID = web.RequestKey("request_id", str)
 PATHS = {
     "/v1/chat/completions": Operation.CHAT,
     "/v1/completions": Operation.COMPLETIONS,
@@ -36,8 +36,9 @@ PATHS = {
 class App:
     """Routes over an engine that may still be loading."""
 
-    def __init__(self, limits: Limits, progress: StartProgress) -> None:
-        self.limits = limits
+    def __init__(self, settings: ServerSettings, progress: StartProgress) -> None:
+        self.settings = settings
+        self.limits = settings.limits
         self.progress = progress
         self.engine: Engine | None = None
         self.admission: Admission | None = None

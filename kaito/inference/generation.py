@@ -146,7 +146,10 @@ class Generator(Protocol):
     async def stop(self) -> None:
         """Ends what still runs, each with a Failure, and frees the device."""
 
-    def submit(self, job: Job) -> None:
+    async def check_guide(self, guide: Guide) -> None:
+        """Compiles it. Raises ValueError with its fault."""
+
+    async def submit(self, job: Job) -> None:
         """Begins. What cannot be begun is a Failure to its sink."""
 
     def cancel(self, job_id: str) -> None:

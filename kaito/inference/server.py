@@ -27,7 +27,7 @@ async def serve(settings: ServerSettings) -> int:
     """Runs until SIGTERM or SIGINT; the exit status."""
     log = structlog.get_logger()
     progress = StartProgress(monotonic)
-    app = App(settings.limits, progress)
+    app = App(settings, progress)
     stopped = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stopped.set)
@@ -74,9 +74,9 @@ async def listen(app: App, settings: ServerSettings) -> web.ServerRunner:
         max_line_size=limits.headers_bytes_max,
         max_field_size=limits.headers_bytes_max,
     )
-    runner = web.ServerRunner(server)
+    runner = web.ServerRunner(server, shutdown_timeout=1.0)
     await runner.setup()
-    site = web.TCPSite(runner, settings.host, settings.port, backlog=BACKLOG, shutdown_timeout=1.0)
+    site = web.TCPSite(runner, settings.host, settings.port, backlog=BACKLOG)
     await site.start()
     host, port = runner.addresses[0][:2]
     structlog.get_logger().info(Event.SERVER_LISTENING, address=f"{host}:{port}")

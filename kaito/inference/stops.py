@@ -12,6 +12,7 @@ class StopMatcher:
     stops: tuple[str, ...]
     keeps_stop: bool = False
     held: str = field(default="", init=False)
+    rest: str = field(default="", init=False)  # what came after the stop string in the same piece
 
     def feed(self, text: str) -> tuple[str, str]:
         """(text to let through, the stop string that was met). Of several that are met the first to end counts."""
@@ -20,7 +21,7 @@ class StopMatcher:
         window = self.held + text
         if found := self._first(window):
             stop, end = found
-            self.held = ""
+            self.held, self.rest = "", window[end:]
             return window[: end if self.keeps_stop else end - len(stop)], stop
         keep = self._undecided(window)
         self.held = window[len(window) - keep :]

@@ -1,4 +1,4 @@
-"""Chat completions over tokens."""
+"""Chat completions over tokens: one request that has been checked, answered whole or in pieces."""
 
 from __future__ import annotations
 
@@ -9,7 +9,11 @@ import msgspec
 
 from kaito.inference.engine import Write
 from kaito.inference.generation import Delta, Tokenizer, TokenLogprob
+from kaito.inference.serving.gathered import Gathered
+from kaito.inference.serving.parts import Part, Parts
+from kaito.inference.serving.reasoning import Marks
 from kaito.inference.serving.run import Run
+from kaito.inference.serving.tools import NO_TOOLS, ToolPlan
 from kaito.web import sse
 from kaito.web.openai.chat import (
     AssistantMessage,
@@ -18,57 +22,19 @@ from kaito.web.openai.chat import (
     Choice,
     ChoiceLogprobs,
     ContentLogprob,
-    Message,
+    FunctionCall,
+    ToolCall,
     TopLogprob,
 )
 from kaito.web.openai.common import usage
-from kaito.web.openai.errors import ApiError, error_body, invalid
+from kaito.web.openai.errors import ApiError, error_body
 
 encode = msgspec.json.Encoder().encode
 
 
-def messages_for_template(messages: list[Message]) -> list[dict[str, Any]]:
-    """Plain values, with text parts joined. Raises ApiError for a part that this model cannot read."""
-    if not messages:
-        raise invalid("messages: expected at least one message", param="messages")
-    return [_plain(index, message) for index, message in enumerate(messages)]
-
-
-def _plain(index: int, message: Message) -> dict[str, Any]:
-    plain: dict[str, Any] = msgspec.to_builtins(message)
-    if isinstance(message.content, list):
-        plain["content"] = "\n".join(_text(index, place, part) for place, part in enumerate(message.content))
-    plain.setdefault("content", None)
-    for call in plain.get("tool_calls") or []:
-        call["function"]["arguments"] = _arguments(call["function"]["arguments"])
-    return plain
-
-
-def _arguments(text: str) -> Any:
-    """Templates want the object; what is not JSON stays as it was written."""
-    try:
-        return msgspec.json.decode(text or "{}")
-    except msgspec.DecodeError:
-        return text
-
-
-def _text(index: int, place: int, part: dict[str, Any]) -> str:
-    kind = part.get("type")
-    if kind in ("text", "input_text", "output_text", "refusal"):
-        text = part.get("refusal" if kind == "refusal" else "text")
-        if isinstance(text, str):
-            return text
-    where = f"messages[{index}].content[{place}]"
-    raise invalid(
-        f"{where}: this model reads text only, and the part has type {kind!r}. Send text parts, or choose a model that "
-        "reads images or audio.",
-        param=where,
-    )
-
-
 @dataclass(slots=True)
 class Chat:
-    """One request that has been checked, ready to be answered whole or in pieces."""
+    """`marks`: how the model marks its reasoning, where that is told apart."""
 
     request: ChatRequest
     run: Run
@@ -76,8 +42,17 @@ class Chat:
     created: int
     model: str
     tokenizer: Tokenizer
+    marks: Marks | None = None
+    tools: ToolPlan = NO_TOOLS
+    _parts: list[Parts] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self._parts = [Parts(self.marks, self.tools) for _ in range(self.run.choices)]
 
     async def whole(self) -> bytes:
+        return encode(await self.completion())
+
+    async def completion(self) -> ChatCompletion:
         gathered = [Gathered() for _ in range(self.run.choices)]
 
         def take(deltas: list[tuple[int, Delta]]) -> None:
@@ -94,13 +69,14 @@ class Chat:
         )
         if self.request.return_token_ids:
             completion.prompt_token_ids = self.run.prompts[0]
-        return encode(completion)
+        return completion
 
     def _choice(self, index: int, found: Gathered) -> Choice:
+        parts = self._parts[index]
         choice = Choice(
             index=index,
-            message=AssistantMessage(content=found.text),
-            finish_reason=found.finish,
+            message=self._message(parts.feed(found.text, is_last=True)),
+            finish_reason="tool_calls" if parts.ends_with_calls and found.finish == "stop" else found.finish,
             stop_reason=found.stop_reason,
         )
         if self.request.logprobs:
@@ -109,6 +85,15 @@ class Chat:
             choice.token_ids = found.tokens
         return choice
 
+    def _message(self, part: Part) -> AssistantMessage:
+        calls = [
+            ToolCall(id=call.id, function=FunctionCall(name=call.name, arguments=call.arguments)) for call in part.calls
+        ]
+        message = AssistantMessage(content=part.content or (None if calls else ""), tool_calls=calls or None)
+        if part.reasoning and self.request.include_reasoning is not False:
+            message.reasoning = message.reasoning_content = part.reasoning
+        return message
+
     async def pump(self, write: Write) -> None:
         """The same as events."""
         options = self.request.stream_options
@@ -116,78 +101,80 @@ class Chat:
         running_usage = bool(options and options.continuous_usage_stats)
         tail = b',"usage":null}\n\n' if with_usage else b"}\n\n"
         start = encode({"id": self.id, "object": "chat.completion.chunk", "created": self.created, "model": self.model})
-        head = b"data: " + start[:-1] + b',"choices":[{"index":%d,"delta":'
-        simple = not self.request.logprobs and not self.request.return_token_ids
+        opening = b"data: " + start[:-1] + b',"choices":'
+        heads = [opening + b'[{"index":%d,"delta":' % index for index in range(self.run.choices)]
+        # The usual chunk is a template around its text: everything else takes the long way.
+        usual = [head + b'{"content":' for head in heads]
+        usual_tail = b'},"finish_reason":null}]' + tail
+        is_usual = not (
+            self.request.logprobs
+            or self.request.return_token_ids
+            or running_usage
+            or self.marks is not None
+            or self.tools is not NO_TOOLS
+        )
 
         def take(deltas: list[tuple[int, Delta]]) -> None:
-            frames = []
+            frames: list[bytes] = []
             for index, delta in deltas:
-                if simple and delta.finish is None and not running_usage:
-                    frames.append(
-                        b'%s{"content":%s},"finish_reason":null}]%s' % (head % index, encode(delta.text), tail)
-                    )
+                if is_usual and delta.finish is None:
+                    frames += (usual[index], encode(delta.text), usual_tail)
                 else:
-                    frames.append(head % index + self._rest(delta) + (self._running() if running_usage else tail))
+                    rest = self._rest(index, delta)
+                    if rest is not None:
+                        frames += (heads[index], rest, self._running() if running_usage else tail)
             write(b"".join(frames))
 
-        roles = [
-            head % index + b'{"role":"assistant","content":""},"finish_reason":null}]' + tail
-            for index in range(self.run.choices)
-        ]
-        write(b"".join(roles))
+        first = b'{"role":"assistant","content":""},"finish_reason":null}]' + tail
+        write(b"".join(head + first for head in heads))
         try:
             await self.run.until_done(take)
         except ApiError as error:
             write(sse.frame(error_body(error)) + sse.DONE)
             return
-        last = b""
-        if with_usage:
-            total = encode(usage(self.run.prompt_tokens, self.run.completion_tokens))
-            last = b"data: " + start[:-1] + b',"choices":[],"usage":' + total + b"}\n\n"
+        last = opening + b"[]" + self._running() if with_usage else b""
         write(last + sse.DONE)
 
-    def _rest(self, delta: Delta) -> bytes:
-        """A chunk's choice from its delta on, with whatever was asked for."""
-        fields: dict[str, Any] = {"finish_reason": delta.finish}
-        if delta.finish:
+    def _rest(self, index: int, delta: Delta) -> bytes | None:
+        """A chunk's choice from its delta on, with whatever was asked for; None where it would say nothing."""
+        parts = self._parts[index]
+        part = parts.feed(delta.text, is_last=delta.finish is not None)
+        said = self._delta(part)
+        finish = "tool_calls" if parts.ends_with_calls and delta.finish == "stop" else delta.finish
+        if not said and not finish and not self.request.logprobs and not self.request.return_token_ids:
+            return None
+        fields: dict[str, Any] = {"finish_reason": finish}
+        if finish:
             fields["stop_reason"] = delta.stop_reason
         if self.request.logprobs:
             entries = [content_logprob(entry, self.tokenizer) for entry in delta.logprobs or []]
             fields["logprobs"] = ChoiceLogprobs(entries)
         if self.request.return_token_ids:
             fields["token_ids"] = delta.tokens
-        content = {"content": delta.text} if delta.text or not delta.finish else {}
-        return encode(content) + b"," + encode(fields)[1:] + b"]"
+        return encode(said) + b"," + encode(fields)[1:] + b"]"
+
+    def _delta(self, part: Part) -> dict[str, Any]:
+        said: dict[str, Any] = {}
+        if part.content:
+            said["content"] = part.content
+        if part.reasoning and self.request.include_reasoning is not False:
+            said["reasoning"] = said["reasoning_content"] = part.reasoning
+        if part.calls:
+            said["tool_calls"] = [
+                {"index": call.index, "id": call.id, "type": "function", "function": _named(call.name, call.arguments)}
+                if call.id
+                else {"index": call.index, "function": {"arguments": call.arguments}}
+                for call in part.calls
+            ]
+        return said
 
     def _running(self) -> bytes:
         total = encode(usage(self.run.prompt_tokens, self.run.completion_tokens))
         return b',"usage":' + total + b"}\n\n"
 
 
-@dataclass(slots=True)
-class Gathered:
-    """What a sequence has said so far."""
-
-    pieces: list[str] = field(default_factory=list)
-    tokens: list[int] = field(default_factory=list)
-    logprobs: list[TokenLogprob] = field(default_factory=list)
-    prompt_logprobs: list[TokenLogprob | None] | None = None
-    finish: Any = None
-    stop_reason: str | int | None = None
-
-    def add(self, delta: Delta) -> None:
-        self.pieces.append(delta.text)
-        self.tokens += delta.tokens
-        if delta.logprobs:
-            self.logprobs += delta.logprobs
-        if delta.prompt_logprobs is not None:
-            self.prompt_logprobs = delta.prompt_logprobs
-        if delta.finish is not None:
-            self.finish, self.stop_reason = delta.finish, delta.stop_reason
-
-    @property
-    def text(self) -> str:
-        return "".join(self.pieces)
+def _named(name: str, arguments: str) -> dict[str, str]:
+    return {"name": name, "arguments": arguments}
 
 
 def content_logprob(entry: TokenLogprob, tokenizer: Tokenizer) -> ContentLogprob:

@@ -9,7 +9,7 @@ import msgspec
 
 from kaito.inference.engine import Write
 from kaito.inference.generation import Delta, Tokenizer, TokenLogprob
-from kaito.inference.serving.chat import Gathered
+from kaito.inference.serving.gathered import Gathered
 from kaito.inference.serving.run import Run
 from kaito.web import sse
 from kaito.web.openai.common import usage
@@ -166,5 +166,7 @@ class Text:
 
     def _top(self, entry: TokenLogprob) -> dict[str, float]:
         """The most probable tokens and the chosen one: up to logprobs + 1 entries, as OpenAI has it."""
-        spelled = {self.tokenizer.decode([token], skip_special_tokens=False): value for token, value in entry.top}
-        return spelled | {self.tokenizer.decode([entry.token], skip_special_tokens=False): entry.logprob}
+        spelled: dict[str, float] = {}
+        for token, value in (*entry.top, (entry.token, entry.logprob)):
+            spelled.setdefault(self.tokenizer.decode([token], skip_special_tokens=False), value)
+        return spelled

@@ -59,7 +59,7 @@ class Run:
 
         try:
             for index in sorted(self._open):
-                self.generator.submit(self._job(index, sink))
+                await self.generator.submit(self._job(index, sink))
             await done
         finally:
             for index in self._open:

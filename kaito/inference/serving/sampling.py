@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from kaito.inference.generation import ModelInfo, Sampling, Tokenizer
+from kaito.inference.generation import Guide, ModelInfo, Sampling, Tokenizer
 from kaito.web.openai.common import SamplingFields
 from kaito.web.openai.errors import invalid
 
@@ -19,6 +19,7 @@ def sampling_of(
     tokens_max: int,
     top_logprobs: int | None,
     prompt_logprobs: int | None = None,
+    guide: Guide | None = None,
 ) -> Sampling:
     """Raises ApiError (400)."""
     temperature = _chosen(request.temperature, "temperature", info, 1.0)
@@ -42,6 +43,7 @@ def sampling_of(
         bias=_bias(request.logit_bias, tokenizer.vocabulary_size),
         top_logprobs=top_logprobs,
         prompt_logprobs=prompt_logprobs,
+        guide=guide,
         skips_special=request.skip_special_tokens is not False,
     )
 

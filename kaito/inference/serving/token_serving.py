@@ -5,16 +5,24 @@ from __future__ import annotations
 from time import time
 
 import msgspec
+import structlog
 
 from kaito.inference.engine import Call, Operation, Reply
-from kaito.inference.generation import Generator
+from kaito.inference.generation import Generator, Guide, Sampling
 from kaito.inference.metrics import TokenMetrics
-from kaito.inference.serving.chat import Chat, messages_for_template
+from kaito.inference.serving.chat import Chat
 from kaito.inference.serving.completions import Text, prompts_of
+from kaito.inference.serving.guides import guide_of
+from kaito.inference.serving.messages import messages_for_template
+from kaito.inference.serving.reasoning import REASONING_PARSERS
 from kaito.inference.serving.run import Run
 from kaito.inference.serving.sampling import sampling_of, tokens_max_of, truncated
+from kaito.inference.serving.tool_parsers import TOOL_PARSERS
+from kaito.inference.serving.tools import tool_plan
 from kaito.inference.settings import ModelSettings
+from kaito.logs import Event
 from kaito.web.openai.chat import ChatRequest
+from kaito.web.openai.common import SamplingFields
 from kaito.web.openai.completions import CompletionRequest
 from kaito.web.openai.decode import decode
 from kaito.web.openai.errors import ApiError, invalid, unknown_model
@@ -33,6 +41,7 @@ class TokenServing:
         self._created = int(time())
         self._served = settings.served_names or (settings.model or generator.info.root,)
         self._metrics = TokenMetrics(self._served[0], generator.count)
+        _tell_unknown_parsers(settings)
 
     @property
     def name(self) -> str:
@@ -77,44 +86,52 @@ class TokenServing:
     async def run(self, operation: Operation, body: bytes, call: Call) -> Reply:
         match operation:
             case Operation.CHAT:
-                chat = self._chat(decode(body, CHAT), call)
+                chat = await self.chat(decode(body, CHAT), call)
                 return chat if chat.request.stream else await chat.whole()
             case Operation.COMPLETIONS:
-                text = self._text(decode(body, COMPLETION), call)
+                text = await self._text(decode(body, COMPLETION), call)
                 return text if text.request.stream else await text.whole()
             case _:
                 raise ApiError(404, f"This model does not do {operation}.", type="NotFoundError")
 
-    def _chat(self, request: ChatRequest, call: Call) -> Chat:
-        adapter = self._adapter(request.model)
-        generator = self.generator
-        prompt = truncated(self._rendered(request), request, generator.info.context_tokens)
+    async def chat(self, request: ChatRequest, call: Call) -> Chat:
+        """The request, checked and in tokens. Raises ApiError."""
+        settings = self._settings
+        tools = tool_plan(request, parser=settings.tool_call_parser, is_auto_allowed=settings.auto_tool_choice)
+        guide = guide_of(request)
+        if guide is not None and tools.guide is not None:
+            raise invalid("response_format and tool_choice hold the output to different things", param="tool_choice")
+        prompt = truncated(self.chat_tokens(request), request, self.generator.info.context_tokens)
         wanted = request.max_completion_tokens or request.max_tokens
         top = (request.top_logprobs or 0) if request.logprobs else None
-        self._check_logprobs(top, "top_logprobs")
-        sampling = sampling_of(
-            request,
-            info=generator.info,
-            tokenizer=generator.tokenizer,
-            tokens_max=tokens_max_of(wanted, len(prompt), generator.info.context_tokens),
-            top_logprobs=top,
+        sampling = await self._sampling(
+            request, prompt, wanted, top, guide or tools.guide, logprobs_field="top_logprobs"
         )
-        run = Run(generator, self._metrics, call.request_id, [prompt], [sampling], request.n or 1, adapter)
         return Chat(
-            request, run, f"chatcmpl-{call.request_id}", int(time()), self._named(request.model), generator.tokenizer
+            request,
+            self._run(request, call, [prompt], [sampling]),
+            f"chatcmpl-{call.request_id}",
+            int(time()),
+            request.model or self._served[0],
+            self.generator.tokenizer,
+            REASONING_PARSERS.get(settings.reasoning_parser),
+            tools,
         )
 
-    def _rendered(self, request: ChatRequest) -> list[int]:
+    def chat_tokens(self, request: ChatRequest) -> list[int]:
+        """The conversation after the model's template. Raises ApiError."""
         tokenizer = self.generator.tokenizer
         if not tokenizer.has_chat_template and not request.chat_template:
             raise invalid(
                 "This model has no chat template: use /v1/completions, or start the server with --chat-template."
             )
         continues = bool(request.continue_final_message)
+        has_tools = request.tools and request.tool_choice != "none"
         variables = {
-            "tools": msgspec.to_builtins(request.tools) if request.tools else None,
+            "tools": msgspec.to_builtins(request.tools) if has_tools else None,
             "add_generation_prompt": request.add_generation_prompt is not False and not continues,
             "continue_final_message": continues,
+            **({"reasoning_effort": request.reasoning_effort} if request.reasoning_effort else {}),
             **(request.chat_template_kwargs or {}),
         }
         try:
@@ -123,40 +140,78 @@ class TokenServing:
             raise invalid(str(error), param="messages") from error
         return tokenizer.encode(text, add_special_tokens=False)
 
-    def _text(self, request: CompletionRequest, call: Call) -> Text:
-        adapter = self._adapter(request.model)
-        generator = self.generator
-        tokenizer, context_tokens = generator.tokenizer, generator.info.context_tokens
+    async def _text(self, request: CompletionRequest, call: Call) -> Text:
+        tokenizer = self.generator.tokenizer
         if request.suffix:
             raise invalid("suffix: this model does not fill in the middle", param="suffix")
-        self._check_logprobs(request.logprobs, "logprobs")
-        prompts = [truncated(prompt, request, context_tokens) for prompt in prompts_of(request, tokenizer)]
+        if request.max_tokens == 0 and not request.echo:
+            raise invalid("max_tokens=0 needs echo: there would be nothing to answer", param="max_tokens")
+        found = prompts_of(request, tokenizer)
+        prompts = [truncated(prompt, request, self.generator.info.context_tokens) for prompt in found]
+        guide, top = guide_of(request), request.logprobs
         sampling = [
-            sampling_of(
-                request,
-                info=generator.info,
-                tokenizer=tokenizer,
-                tokens_max=tokens_max_of(request.max_tokens, len(prompt), context_tokens),
-                top_logprobs=request.logprobs,
-                prompt_logprobs=request.logprobs if request.echo else None,
-            )
+            await self._sampling(request, prompt, request.max_tokens, top, guide, echoes=bool(request.echo))
             for prompt in prompts
         ]
-        echoes = [tokenizer.decode(prompt) if request.echo else "" for prompt in prompts]
-        run = Run(generator, self._metrics, call.request_id, prompts, sampling, request.n or 1, adapter)
-        return Text(request, run, f"cmpl-{call.request_id}", int(time()), self._named(request.model), tokenizer, echoes)
+        return Text(
+            request,
+            self._run(request, call, prompts, sampling),
+            f"cmpl-{call.request_id}",
+            int(time()),
+            request.model or self._served[0],
+            tokenizer,
+            [tokenizer.decode(prompt) if request.echo else "" for prompt in prompts],
+        )
 
-    def _check_logprobs(self, wanted: int | None, field: str) -> None:
-        if wanted is not None and not 0 <= wanted <= self._settings.logprobs_max:
-            raise invalid(f"{field}={wanted}: expected 0 to {self._settings.logprobs_max}", param=field)
+    def _run(self, request: SamplingFields, call: Call, prompts: list[list[int]], sampling: list[Sampling]) -> Run:
+        adapter = self.adapter_of(request.model)
+        return Run(self.generator, self._metrics, call.request_id, prompts, sampling, request.n or 1, adapter)
 
-    def _named(self, model: str) -> str:
-        return model or self._served[0]
+    async def _sampling(
+        self,
+        request: SamplingFields,
+        prompt: list[int],
+        wanted: int | None,
+        top_logprobs: int | None,
+        guide: Guide | None,
+        *,
+        logprobs_field: str = "logprobs",
+        echoes: bool = False,
+    ) -> Sampling:
+        self.adapter_of(request.model)
+        if top_logprobs is not None and not 0 <= top_logprobs <= self._settings.logprobs_max:
+            expected = f"expected 0 to {self._settings.logprobs_max}"
+            raise invalid(f"{logprobs_field}={top_logprobs}: {expected}", param=logprobs_field)
+        if guide is not None:
+            try:
+                await self.generator.check_guide(guide)
+            except ValueError as error:
+                raise invalid(f"the output cannot be held to this {guide.kind}: {error}", param=guide.kind) from error
+        info = self.generator.info
+        return sampling_of(
+            request,
+            info=info,
+            tokenizer=self.generator.tokenizer,
+            tokens_max=tokens_max_of(wanted, len(prompt), info.context_tokens),
+            top_logprobs=top_logprobs,
+            prompt_logprobs=top_logprobs if echoes else None,
+            guide=guide,
+        )
 
-    def _adapter(self, model: str) -> str:
+    def adapter_of(self, model: str) -> str:
         """The adapter that the name means; empty for the base model. Raises ApiError (404)."""
         if not model or model in self._served:
             return ""
         if model in self.generator.adapters:
             return model
         raise unknown_model(model, [*self._served, *self.generator.adapters])
+
+
+def _tell_unknown_parsers(settings: ModelSettings) -> None:
+    """vLLM has more parsers than this engine: a model that wants one of those is served without."""
+    for flag, name, known in (
+        ("tool-call-parser", settings.tool_call_parser, TOOL_PARSERS),
+        ("reasoning-parser", settings.reasoning_parser, REASONING_PARSERS),
+    ):
+        if name and name not in known:
+            structlog.get_logger().warning(Event.PARSER_UNKNOWN, flag=flag, value=name, known=sorted(known))

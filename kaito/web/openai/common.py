@@ -12,6 +12,7 @@ Count = Annotated[int, msgspec.Meta(ge=1, le=1 << 31)]
 Natural = Annotated[int, msgspec.Meta(ge=0, le=1 << 31)]
 Fraction = Annotated[float, msgspec.Meta(ge=0.0, le=1.0)]
 Penalty = Annotated[float, msgspec.Meta(ge=-2.0, le=2.0)]
+Temperature = Annotated[float, msgspec.Meta(ge=0.0, le=100.0)]
 Seed = Annotated[int, msgspec.Meta(ge=-(1 << 63), le=(1 << 63) - 1)]
 # The choices that one request may ask for: each takes a slot of the engine.
 Choices = Annotated[int, msgspec.Meta(ge=1, le=128)]
@@ -48,7 +49,7 @@ class SamplingFields(msgspec.Struct, frozen=True, kw_only=True):
     stream_options: StreamOptions | None = None
     n: Choices | None = None
     seed: Seed | None = None
-    temperature: Annotated[float, msgspec.Meta(ge=0.0, le=100.0)] | None = None
+    temperature: Temperature | None = None
     top_p: Annotated[float, msgspec.Meta(gt=0.0, le=1.0)] | None = None
     top_k: Annotated[int, msgspec.Meta(ge=-1, le=1 << 31)] | None = None
     min_p: Fraction | None = None

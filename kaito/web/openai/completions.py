@@ -6,14 +6,14 @@ from typing import Annotated
 
 import msgspec
 
-from kaito.web.openai.common import Choices, Count, FinishReason, Natural, SamplingFields, Usage
+from kaito.web.openai.common import Choices, FinishReason, Natural, SamplingFields, Usage
 
 
 class CompletionRequest(SamplingFields, frozen=True, kw_only=True):
     """`prompt`: a text, several texts, token ids, or several lists of them."""
 
     prompt: str | list[str | int | list[Natural]]
-    max_tokens: Count | None = 16
+    max_tokens: Natural | None = 16  # 0 with echo: only the prompt is scored
     echo: bool | None = None
     best_of: Choices | None = None
     logprobs: Annotated[int, msgspec.Meta(ge=0, le=20)] | None = None

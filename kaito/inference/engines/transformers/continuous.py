@@ -10,12 +10,14 @@ import torch
 from transformers import GenerationConfig
 from transformers.generation.configuration_utils import ContinuousBatchingConfig
 
+from kaito.inference.engines.transformers.guided import Grammars
 from kaito.inference.engines.transformers.loading import Loaded
 from kaito.inference.engines.transformers.memory import kv_cache_tokens, out_of_memory_while_running
 from kaito.inference.engines.transformers.outbox import Outbox
+from kaito.inference.engines.transformers.scoring import prompt_logprobs
 from kaito.inference.engines.transformers.sequence import Sequence
 from kaito.inference.engines.transformers.step import Router, StepSampler
-from kaito.inference.generation import Failure, Job, ModelInfo, Tokenizer
+from kaito.inference.generation import Failure, Guide, Job, ModelInfo, Tokenizer, TokenLogprob
 from kaito.inference.settings import ModelSettings
 
 PAGE_TOKENS = 64
@@ -34,6 +36,7 @@ class ContinuousGenerator:
         self._sequences: dict[str, Sequence] = {}
         self._outbox = Outbox(loop)
         self._submitted = 0
+        self._grammars = Grammars(loaded.tokenizer, loaded.eos)
         self._fault = ""
         cache_tokens = kv_cache_tokens(loaded.model, settings, loaded.info.context_tokens)
         context_tokens = min(loaded.info.context_tokens, cache_tokens - PAGE_TOKENS)
@@ -77,21 +80,42 @@ class ContinuousGenerator:
     def adapters(self) -> Mapping[str, str]:
         return {}
 
-    def submit(self, job: Job) -> None:
+    async def check_guide(self, guide: Guide) -> None:
+        await asyncio.to_thread(self._grammars.compile, guide)
+
+    async def submit(self, job: Job) -> None:
         if self.fault:
-            self._outbox.put(job.sink, job.index, Failure(self.fault, 503))
+            self._fail(job, Failure(self.fault, 503))
+            return
+        sequence = self._sequence(job)
+        if job.sampling.prompt_logprobs is not None:
+            sequence.prompt_logprobs = await asyncio.to_thread(self._score, job)
+        if job.sampling.tokens_max == 0:
+            self._outbox.put(job.sink, job.index, sequence.nothing())
             self._outbox.flush()
             return
-        self._submitted += 1
-        seed = hash((self._settings.seed, self._submitted))
-        self._sequences[job.id] = Sequence(job, self._loaded.tokenizer, self._loaded.eos, seed)
+        self._sequences[job.id] = sequence
         taken = self._manager.add_request(
             job.prompt, request_id=job.id, max_new_tokens=job.sampling.tokens_max, eos_token_id=-1
         )
-        if taken is None and job.id in self._sequences:
-            del self._sequences[job.id]
-            self._outbox.put(job.sink, job.index, Failure("the engine is stopping", 503))
-            self._outbox.flush()
+        if taken is None and self._sequences.pop(job.id, None) is not None:
+            self._fail(job, Failure("the engine is stopping", 503))
+
+    def _sequence(self, job: Job) -> Sequence:
+        self._submitted += 1
+        sequence = Sequence(job, self._loaded.tokenizer, self._loaded.eos, hash((self._settings.seed, self._submitted)))
+        if job.sampling.guide is not None:
+            sequence.guide = self._grammars.begin(job.sampling.guide)
+        return sequence
+
+    def _score(self, job: Job) -> list[TokenLogprob | None]:
+        """Between two steps of the batch, on a thread."""
+        with self._manager.pause():
+            return prompt_logprobs(self._loaded.model, job.prompt, job.sampling.prompt_logprobs or 0)
+
+    def _fail(self, job: Job, failure: Failure) -> None:
+        self._outbox.put(job.sink, job.index, failure)
+        self._outbox.flush()
 
     def cancel(self, job_id: str) -> None:
         if self._sequences.pop(job_id, None) is not None:

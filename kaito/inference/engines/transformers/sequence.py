@@ -33,6 +33,7 @@ class Sequence:
         self.output: list[int] = []
         self.counts: Counter[int] = Counter()  # of output tokens, for the penalties
         self.is_started = False
+        self.prompt_logprobs: list[TokenLogprob | None] | None = None  # go with the first delta
         self.guide: GuideState | None = None  # what the output must match
         self.eos = frozenset() if job.sampling.ignores_eos else eos
         # One uniform number a token, from a generator of its own: a seed gives the same tokens in any company.
@@ -50,8 +51,17 @@ class Sequence:
         """A number in [0, 1)."""
         return self._chance.random()
 
+    def nothing(self) -> Delta:
+        """The only delta of a sequence that may not have a token."""
+        return Delta([], "", finish="length", prompt_logprobs=self.prompt_logprobs)
+
     def advance(self, token: int, logprob: TokenLogprob | None) -> Delta:
         """Takes the next token in. The delta has `finish` when it was the last."""
+        delta = self._take(token, logprob)
+        delta.prompt_logprobs, self.prompt_logprobs = self.prompt_logprobs, None
+        return delta
+
+    def _take(self, token: int, logprob: TokenLogprob | None) -> Delta:
         self.output.append(token)
         self.counts[token] += 1
         logprobs = None if logprob is None else [logprob]
