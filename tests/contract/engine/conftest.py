@@ -20,12 +20,12 @@ import pytest_asyncio
 pytest.importorskip("transformers")
 
 import torch
-from kaito.inference.engines.transformers.tiny import make_tiny
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from kaito.inference.app import App
 from kaito.inference.engine import Engine
 from kaito.inference.engines.opening import open_engine
+from kaito.inference.engines.tiny import make_tiny
 from kaito.inference.progress import StartProgress
 from kaito.inference.server import listen
 from kaito.inference.settings import Limits, ModelSettings, ServerSettings
