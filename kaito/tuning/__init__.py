@@ -9,5 +9,5 @@ training loop is trl's `SFTTrainer`: what is ours is around it. Decisions:
 - A run leaves a fingerprint of its configuration, model and data in the output folder. A checkpoint is taken up again
   only by a run with the same fingerprint; what another run left behind is cleared first.
 - One process writes: rank 0. The success marker is the last thing that it writes, and it appears whole.
-- `config`, `dataset`, `progress`, `report`, `fetch`, `oci` and `push` import no torch: they start in a moment.
+- `config`, `dataset`, `progress`, `report`, `fetch`, `push` and what they use import no torch: they start in a moment.
 """

@@ -99,20 +99,21 @@ def _report(error: Exception, output_dir: Path | None, termination_log: Path | N
     is_understood = isinstance(error, TuningError)
     words = str(error) if is_understood else f"{type(error).__name__}: {error}"
     is_writer = os.environ.get("RANK", "0") == "0"
+    status = error.exit_status if isinstance(error, TuningError) else EXIT_FAILED
     if isinstance(error, Stopped):
         log.info(Event.TUNING_STOPPED, note=words)
-        return error.exit_status
+        return status
     log.error(Event.TUNING_FAILED, error=words, exc_info=None if is_understood else error)
     if is_writer:
         try:
             if output_dir is not None and output_dir.is_dir():
-                OutputFolder(output_dir).fail(type(error).__name__, words, wall_clock())
+                OutputFolder(output_dir).fail(type(error).__name__, words, status, wall_clock())
             if termination_log is not None:
                 termination_log.write_text(words.encode()[:WORDS_BYTES_MAX].decode(errors="ignore"), encoding="utf-8")
         except OSError as trouble:  # a full disk: the log has it
             log.warning(Event.TUNING_FAILED, error=f"the reason could not be written down: {trouble}")
         print(f"kaito.tuning: {words}", file=sys.stderr)  # noqa: T201 (the last line of the log, for people)
-    return error.exit_status if isinstance(error, TuningError) else EXIT_FAILED
+    return status
 
 
 if __name__ == "__main__":

@@ -94,14 +94,14 @@ class OutputFolder:
     def complete(self, now: datetime) -> None:
         write_whole(self.path / COMPLETED, rfc3339(now) + "\n")
 
-    def fail(self, reason: str, message: str, now: datetime) -> None:
-        write_whole(
-            self.path / FAILED, json.dumps({"reason": reason, "message": message, "at": rfc3339(now)}, sort_keys=True)
-        )
+    def fail(self, reason: str, message: str, exit_status: int, now: datetime) -> None:
+        found = {"reason": reason, "message": message, "exit_status": exit_status, "at": rfc3339(now)}
+        write_whole(self.path / FAILED, json.dumps(found, sort_keys=True))
 
-    def failure(self) -> str:
-        """Why the last attempt failed; empty while none has."""
-        return str(_json(self.path / FAILED).get("message", ""))
+    def failure(self, only: tuple[int, ...] = ()) -> str:
+        """Why the last attempt failed; empty while none has, or not with one of these exit statuses."""
+        found = _json(self.path / FAILED)
+        return str(found.get("message", "")) if not only or found.get("exit_status") in only else ""
 
     def _run(self) -> dict[str, Any]:
         return _json(self.path / RUN)

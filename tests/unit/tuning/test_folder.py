@@ -40,7 +40,7 @@ def test_a_folder_of_another_run_is_cleared_and_its_own_is_kept(tmp_path: Path) 
 def test_a_failure_is_forgotten_by_the_next_attempt(tmp_path: Path) -> None:
     folder = OutputFolder(tmp_path)
     folder.open_run("one")
-    folder.fail("ConfigError", "bad row", NOW)
+    folder.fail("ConfigError", "bad row", 2, NOW)
     assert folder.failure() == "bad row"
     folder.open_run("one")
     assert folder.failure() == ""

@@ -1,0 +1,78 @@
+"""python -m kaito.tuning.fetch: brings data, or an adapter, from URLs or an image into a folder."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from random import Random
+
+import structlog
+
+from kaito.backoff import Backoff
+from kaito.logs import Event, set_up_logs
+from kaito.tuning.download import Limits, download_all, parse_source
+from kaito.tuning.errors import TuningError
+from kaito.tuning.image_pull import pull
+
+GIB = 1 << 30
+BYTES_MAX = 500 * GIB
+
+
+def parser() -> argparse.ArgumentParser:
+    found = argparse.ArgumentParser(prog="python -m kaito.tuning.fetch", description=__doc__)
+    add = found.add_argument
+    add("--url", action="append", default=[], help="http or https, with #sha256=HEX to check it; may be repeated")
+    add("--image", default="", help="an image with the files under /data")
+    add("--to", type=Path, required=True, metavar="FOLDER")
+    add("--auth-dir", type=Path, metavar="FOLDER", help="folder with docker configurations (config.json) below it")
+    add("--bytes-max", type=int, default=BYTES_MAX, metavar="N", help=f"of all files (default {BYTES_MAX})")
+    add("--termination-log", type=Path, metavar="FILE", help="where the reason of a failure goes as well")
+    return found
+
+
+def main(argv: Sequence[str]) -> int:
+    """Runs to the end; returns the exit status (see `kaito.tuning.errors`)."""
+    args = parser().parse_args(argv)
+    set_up_logs()
+    try:
+        files = _fetch(args)
+    except TuningError as error:
+        return report(error, args.termination_log)
+    size = sum(path.stat().st_size for path in files)
+    structlog.get_logger("kaito.tuning").info(Event.DATA_FETCHED, files=len(files), size_bytes=size, to=str(args.to))
+    return 0
+
+
+def report(error: TuningError, termination_log: Path | None) -> int:
+    """Says why it ended: in the log and as the container's last words."""
+    words = str(error)
+    if termination_log is not None:
+        termination_log.write_text(words[:4000], encoding="utf-8")
+    print(f"kaito.tuning: {words}", file=sys.stderr)  # noqa: T201 (the last line of the log, for people)
+    return error.exit_status
+
+
+def auth_files(folder: Path | None) -> list[Path]:
+    """The docker configurations below the folder: one of each Secret that is mounted there."""
+    if folder is None:
+        return []
+    named = ("config.json", ".dockerconfigjson")  # a mounted Secret keeps its versions in folders with two dots
+    return sorted(
+        path for path in folder.rglob("*") if path.name in named and ".." not in str(path.relative_to(folder))
+    )
+
+
+def _fetch(args: argparse.Namespace) -> list[Path]:
+    if args.image:
+        return pull(args.image, args.to, auth_files(args.auth_dir), bytes_max=args.bytes_max)
+    args.to.mkdir(parents=True, exist_ok=True)
+    sources = [parse_source(url) for url in args.url]
+    backoff = Backoff(2.0, 30.0, Random())
+    return asyncio.run(download_all(sources, args.to, Limits(args.bytes_max), backoff))
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
