@@ -18,6 +18,8 @@ class Event(StrEnum):
     ROOT_RECONCILED = "root reconciled"
     WATCH_FAILED = "watch failed"
     EXPECTATION_EXPIRED = "expectation expired"
+    JOURNAL_WRITTEN = "journal written"
+    JOURNAL_FAILED = "journal not written"
     SERVER_CONFIGURED = "server configured"
     FLAGS_UNUSED = "flags unused"
     SERVER_LISTENING = "server listening"

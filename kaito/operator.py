@@ -2,27 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import asdict
+from datetime import datetime
 from random import Random
 
 import anyio
 import anyio.abc
 
 from kaito.actors.applier import Applier
+from kaito.actors.outcome import Outcome, Settled
+from kaito.actors.queue import WorkItem
 from kaito.actors.reader import Reader
 from kaito.actors.roster import plan_root
 from kaito.actors.runner import Observer, Runner
 from kaito.api.meta import ObjectRef, ResourceKind
 from kaito.clock import Clock
 from kaito.kube.client import Discovery, KubeClient
-from kaito.plan.actions import Emit
+from kaito.plan.actions import Emit, Plan
+from kaito.plan.wire import actions_json
 from kaito.settings import PlanSettings
 from kaito.state.events import Apply, Delete, InitApply, InitDone, WatchEvent
 from kaito.state.expectations import Expectation, Expectations
 from kaito.state.graph import StateGraph
 from kaito.state.graph_view import GraphView
+from kaito.state.journal import Journal
+from kaito.state.journal_lines import journal_lines
 from kaito.state.kinds import KINDS, KindRow, metadata_of
-from kaito.state.view import ServerCapabilities
+from kaito.state.view import Answer, ServerCapabilities
 from kaito.watchers.supervisor import Supervisor
 
 
@@ -45,7 +52,8 @@ class Operator:
     ) -> None:
         self.graph = StateGraph(KINDS, shares_nodes=settings.node_provisioner == "byo")
         self.expectations = Expectations()
-        self._may_write = may_write
+        self.journal = Journal()
+        self._settings, self._now, self._observe, self._may_write = settings, now, observe, may_write
         self.reader = Reader(client, self._answered, now=now)
         applier = Applier(
             client,
@@ -55,15 +63,15 @@ class Operator:
             read=self.reader.ask,
             on_write=on_write,
         )
-        view = GraphView(self.graph)
+        self._view = GraphView(self.graph)
         self.runner = Runner(
-            lambda ref, moment: plan_root(view, ref, moment, settings),
+            self._plan,
             applier,
             self.expectations,
             now=now,
             rng=rng,
             is_open=self.is_open,
-            observe=observe,
+            observe=self._ended,
             on_expired=on_expired,
         )
         self.supervisor = Supervisor(client, KINDS, self, rng=rng, on_trouble=on_trouble)
@@ -80,12 +88,30 @@ class Operator:
             tasks.start_soon(self.runner.run)
             task_status.started()
 
+    def dump(self) -> Iterator[bytes]:
+        """The journal, a line at a time: what `kaito replay` reads."""
+        return journal_lines(self.journal, asdict(self._settings), actions_json=actions_json)
+
+    def _plan(self, ref: ObjectRef, moment: datetime) -> Plan:
+        plan = plan_root(self._view, ref, moment, self._settings)
+        self.journal.record(moment, "planned", ref=ref, content=plan.actions)
+        return plan
+
+    def _ended(self, item: WorkItem, plan: Plan, outcome: Outcome, seconds: float) -> None:
+        if plan.actions:
+            error = "" if isinstance(outcome, Settled) else f": {outcome.error}"
+            content = [f"{type(outcome).__name__}{error}", *item.reasons]
+            self.journal.record(self._now(), "ended", ref=item.ref, content=content)
+        self._observe(item, plan, outcome, seconds)
+
     # What the supervisor tells (watchers.supervisor.World).
 
     def discovered(self, discovery: Discovery) -> None:
+        self.journal.record(self._now(), "discovered", content=[discovery.major, discovery.minor])
         self.graph.capabilities = ServerCapabilities((discovery.major, discovery.minor))
 
     def receive(self, kind: ResourceKind, event: WatchEvent, *, list_began_s: float) -> None:
+        self.journal.heard(self._now(), kind, event)
         dirtied = self.graph.apply(kind, event)
         match event:
             case Apply(ref, obj) | InitApply(ref, obj):
@@ -99,12 +125,16 @@ class Operator:
         self.runner.dirty(dirtied, kind.plural)
 
     def receive_named(self, kind: ResourceKind, ref: ObjectRef, obj: object | None) -> None:
+        self.journal.record(self._now(), "named", kind, ref, obj)
         self.runner.dirty(self.graph.apply_named(kind, ref, obj), kind.plural)
 
     def unreferenced(self, kind: ResourceKind, ref: ObjectRef) -> None:
+        self.journal.record(self._now(), "forgotten", kind, ref)
         self.graph.forget_named(kind, ref)
 
     def absent(self, kind: ResourceKind) -> None:
+        if kind not in self.graph.absent:
+            self.journal.record(self._now(), "absent", kind)
         self.runner.dirty(self.graph.mark_absent(kind), f"{kind.plural} absent")
 
     def referenced(self) -> frozenset[ObjectRef]:
@@ -115,5 +145,6 @@ class Operator:
         met = self.expectations.observe(ref, uid=uid, version=version, is_deleted=is_deleted)
         self.runner.dirty(met, "write seen")
 
-    def _answered(self, dirtied: Callable[[StateGraph], frozenset[ObjectRef]]) -> None:
-        self.runner.dirty(dirtied(self.graph), "answer")
+    def _answered(self, root: ObjectRef, key: str, answer: Answer) -> None:
+        self.journal.record(self._now(), "answered", ref=root, content=(key, answer))
+        self.runner.dirty(self.graph.record_answer(root, key, answer), "answer")

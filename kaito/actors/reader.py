@@ -11,7 +11,6 @@ from kaito.clock import Clock
 from kaito.kube.client import KubeClient
 from kaito.kube.errors import ApiError
 from kaito.plan.actions import Read
-from kaito.state.graph import StateGraph
 from kaito.state.view import Answer
 
 LOG_TAIL_LINES = 50
@@ -25,7 +24,7 @@ class Reader:
     def __init__(
         self,
         client: KubeClient,
-        answered: Callable[[Callable[[StateGraph], frozenset[ObjectRef]]], None],
+        answered: Callable[[ObjectRef, str, Answer], None],
         *,
         now: Clock,
     ) -> None:
@@ -49,7 +48,7 @@ class Reader:
         async for action in self._receive:
             answer = await self._read(action)
             self._asked.discard((action.root, action.key))
-            self._answered(_recorder(action, answer))
+            self._answered(action.root, action.key, answer)
 
     async def _read(self, action: Read) -> Answer:
         try:
@@ -60,7 +59,3 @@ class Reader:
         except (ApiError, TimeoutError) as error:
             return Answer("", self._now(), error=str(error) or type(error).__name__)
         return Answer(text, self._now())
-
-
-def _recorder(action: Read, answer: Answer) -> Callable[[StateGraph], frozenset[ObjectRef]]:
-    return lambda graph: graph.record_answer(action.root, action.key, answer)

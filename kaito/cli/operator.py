@@ -7,6 +7,7 @@ import gc
 import os
 import socket
 import sys
+import tempfile
 from functools import partial
 from pathlib import Path
 from random import Random
@@ -19,6 +20,7 @@ from kaito.actors.metrics import OperatorMetrics
 from kaito.actors.outcome import Outcome, Retry, Terminal
 from kaito.actors.queue import WorkItem
 from kaito.api.workspace import WORKSPACE, Workspace
+from kaito.cli.journal_file import write_journal, write_on_signal
 from kaito.cli.signals import run_until_signal
 from kaito.clock import wall_clock
 from kaito.kube.adapter import KubernetesAsyncioClient
@@ -60,6 +62,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--node-provisioner", choices=PROVISIONERS, default=PROVISIONERS[0], help="who makes machines")
     parser.add_argument("--inference-image", metavar="IMAGE", help="the model server's image")
+    parser.add_argument(
+        "--journal-dir",
+        type=Path,
+        default=Path(tempfile.gettempdir()),
+        metavar="DIR",
+        help="where the journal is written on SIGUSR1 and on a crash, for `kaito replay` (default: the temporary one)",
+    )
     parser.add_argument("--log-format", choices=("auto", "console", "json"), default="auto")
     parser.add_argument("--log-level", default="info", metavar="LEVEL")
 
@@ -95,6 +104,7 @@ async def _serve(args: argparse.Namespace) -> int:
         leader_elect=args.leader_elect,
         namespace=args.namespace or _own_namespace(),
         metrics_address=args.metrics_bind_address,
+        journal_dir=args.journal_dir,
     )
     return 0
 
@@ -106,6 +116,7 @@ async def operate(
     leader_elect: bool = True,
     namespace: str = OPERATOR_NAMESPACE,
     metrics_address: str = "127.0.0.1:0",
+    journal_dir: Path | None = None,
     task_status: anyio.abc.TaskStatus[None] = anyio.TASK_STATUS_IGNORED,
 ) -> None:
     """Runs until cancelled; raises LeaseLost when another replica takes over. `task_status`: when it listens."""
@@ -167,8 +178,14 @@ async def operate(
                 if leader_elect:
                     await tasks.start(leadership.run)
                 tasks.start_soon(recorder.run)
+                if journal_dir:
+                    tasks.start_soon(write_on_signal, journal_dir, operator.dump)
                 await tasks.start(lambda task_status: operator.run(task_status=task_status))
                 task_status.started()
+    except Exception:
+        if journal_dir:
+            write_journal(journal_dir, operator.dump())
+        raise
     finally:
         with anyio.CancelScope(shield=True):
             await client.aclose()
