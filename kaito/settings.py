@@ -14,6 +14,8 @@ class PlanSettings:
     node_provisioner: Literal["azure-gpu-provisioner", "karpenter", "byo"] = "azure-gpu-provisioner"
     inference_image: str = "ghcr.io/kaito-project/kaito-py-inference:0.1.0"
     karpenter_node_class: str = ""  # the name of the default node class; empty: the cloud's
+    image_volumes: bool = False  # nodes can mount images as volumes (Kubernetes 1.33 and a runtime that knows it)
+    benchmark: bool = True  # model servers measure themselves after loading, unless their Workspace says no
     node_image_family: str = "ubuntu"
     release_namespace: str = "kaito-workspace"
     launch_timeout_s: float = 300.0  # Karpenter's liveness: 5 minutes to launch …

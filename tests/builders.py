@@ -13,12 +13,18 @@ from typing import Any
 
 import msgspec
 
-from kaito.api.core import CONFIG_MAP, NODE, SERVICE, ConfigMap, Node, Pod, Service
+from kaito.api.core import CONFIG_MAP, NODE, SERVICE, ConfigMap, Node, Pod, Service, StorageClass
 from kaito.api.meta import Json, ObjectRef, ResourceKind
 from kaito.api.names import CLAIM_LABELS, POOL_LABELS
 from kaito.api.nodeclaim import NODE_CLAIM, NodeClaim
 from kaito.api.nodepool import NODE_POOL, NodePool
-from kaito.api.workloads import STATEFUL_SET, StatefulSet
+from kaito.api.workloads import (
+    POD_DISRUPTION_BUDGET,
+    STATEFUL_SET,
+    ControllerRevision,
+    PodDisruptionBudget,
+    StatefulSet,
+)
 from kaito.api.workspace import Workspace, parse_workspace
 from kaito.clock import rfc3339
 from kaito.state.view import Answer, InvalidObject, ServerCapabilities
@@ -34,6 +40,9 @@ MODELS: dict[str, Any] = {
     "Service": Service,
     "ConfigMap": ConfigMap,
     "StatefulSet": StatefulSet,
+    "ControllerRevision": ControllerRevision,
+    "PodDisruptionBudget": PodDisruptionBudget,
+    "StorageClass": StorageClass,
 }
 
 
@@ -399,6 +408,20 @@ class World:
 
     def stateful_set(self, root: ObjectRef) -> StatefulSet | None:
         return self._one(STATEFUL_SET.ref(root.namespace, root.name))
+
+    def budget(self, root: ObjectRef) -> PodDisruptionBudget | None:
+        return self._one(POD_DISRUPTION_BUDGET.ref(root.namespace, root.name))
+
+    def revisions_of(self, root: ObjectRef) -> tuple[ControllerRevision, ...]:
+        mine = [
+            item
+            for item in self._all("ControllerRevision")
+            if item.metadata.namespace == root.namespace and item.metadata.label("workspace.kaito.io/name") == root.name
+        ]
+        return tuple(sorted(mine, key=lambda item: (item.revision, item.metadata.name)))
+
+    def has_storage_class(self, name: str) -> bool:
+        return ObjectRef("StorageClass", "", name) in self.bodies
 
     def service(self, namespace: str, name: str) -> Service | None:
         return self._one(SERVICE.ref(namespace, name))

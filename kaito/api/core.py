@@ -17,6 +17,7 @@ ENDPOINTS = ResourceKind("", "v1", "Endpoints", "endpoints", True)
 CUSTOM_RESOURCE_DEFINITION = ResourceKind(
     "apiextensions.k8s.io", "v1", "CustomResourceDefinition", "customresourcedefinitions", False
 )
+STORAGE_CLASS = ResourceKind("storage.k8s.io", "v1", "StorageClass", "storageclasses", False)
 LEASE = ResourceKind("coordination.k8s.io", "v1", "Lease", "leases", True)
 
 
@@ -107,6 +108,12 @@ class Service(msgspec.Struct, frozen=True, gc=False):
 class ConfigMap(msgspec.Struct, frozen=True, gc=False):
     metadata: ObjectMeta = ObjectMeta()
     data: dict[str, str] = {}
+
+
+class StorageClass(msgspec.Struct, frozen=True, gc=False):
+    """Only whether it exists matters."""
+
+    metadata: ObjectMeta = ObjectMeta()
 
 
 class CrdNames(msgspec.Struct, frozen=True, gc=False):

@@ -29,7 +29,21 @@ USE_LOCAL_WEIGHTS_ANNOTATION = "kaito.sh/use-local-weights"
 BYPASS_RESOURCE_CHECKS_ANNOTATION = "kaito.sh/bypass-resource-checks"
 ENABLE_LOAD_BALANCER_ANNOTATION = "kaito.sh/enablelb"
 INSTANCE_TYPE_FALLBACKS_ANNOTATION = "kaito.sh/instance-type-fallbacks"  # comma-separated, the next best first
+CONTAINER_RESOURCES_ANNOTATION = "kaito.sh/container-resources"  # JSON: requests and limits of cpu and memory
+DISABLE_BENCHMARK_ANNOTATION = "kaito.sh/disable-benchmark"
+SPEC_HASH_ANNOTATION = "workspace.kaito.io/hash"
 RUNTIME_ANNOTATION = "kaito.sh/runtime"
+
+# Keys that an InferenceSet or MultiRoleInference puts on its Workspaces, and that select their pods.
+CREATED_BY_INFERENCE_SET_LABEL = "inferenceset.kaito.sh/created-by"
+INHERITED_LABELS = (
+    CREATED_BY_INFERENCE_SET_LABEL,
+    "multiroleinference.kaito.sh/created-by",
+    "kaito.sh/inference-role",
+)
+LOCAL_DISK_CLASS = "kaito-local-nvme-disk"  # upstream's StorageClass over the machines' own NVMe
+UPGRADE_LABEL = "kaito.sh/upgrade-to-version"
+REVISION_OF_LABEL = "workspace.kaito.io/name"  # on ControllerRevisions
 
 # Root kind → the label pair (name, namespace) by which cluster-scoped objects, which cannot be owned, name their root:
 # on NodeClaims that we make ourselves, and on a NodePool with all that Karpenter makes of it.

@@ -1,4 +1,4 @@
-"""Partial apps/v1 and batch/v1 kinds. `spec` is kept whole: the planner compares it with what it wants."""
+"""Partial apps/v1, batch/v1 and policy kinds. `spec` is kept whole: the planner compares it with what it wants."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ STATEFUL_SET = ResourceKind("apps", "v1", "StatefulSet", "statefulsets", True)
 DEPLOYMENT = ResourceKind("apps", "v1", "Deployment", "deployments", True)
 REPLICA_SET = ResourceKind("apps", "v1", "ReplicaSet", "replicasets", True)
 CONTROLLER_REVISION = ResourceKind("apps", "v1", "ControllerRevision", "controllerrevisions", True)
+POD_DISRUPTION_BUDGET = ResourceKind("policy", "v1", "PodDisruptionBudget", "poddisruptionbudgets", True)
+POD_DISRUPTION_BUDGET_BETA = POD_DISRUPTION_BUDGET._replace(version="v1beta1")  # before Kubernetes 1.21
 JOB = ResourceKind("batch", "v1", "Job", "jobs", True)
 
 
@@ -33,6 +35,19 @@ class StatefulSetStatus(msgspec.Struct, frozen=True, gc=False, rename="camel"):
     current_revision: str = ""
     update_revision: str = ""
     conditions: tuple[Condition, ...] = ()
+
+
+class ControllerRevision(msgspec.Struct, frozen=True, gc=False):
+    """A spec as it once was, numbered."""
+
+    metadata: ObjectMeta = ObjectMeta()
+    revision: int = 0
+    data: Json = {}
+
+
+class PodDisruptionBudget(msgspec.Struct, frozen=True, gc=False):
+    metadata: ObjectMeta = ObjectMeta()
+    spec: Json = {}
 
 
 class StatefulSet(msgspec.Struct, frozen=True, gc=False):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import msgspec
@@ -28,11 +29,12 @@ async def graph_around(client: KubeClient, ref: ObjectRef, body: Json) -> StateG
     for kind, row in graph.rows.items():
         if kind in NOT_LISTED:
             continue
-        if not discovery.has(kind):
+        served_as = row.served_as(discovery.has)
+        if served_as is None:
             graph.mark_absent(kind)
             continue
         try:
-            _fill(graph, kind, await _list(client, row, ref.namespace))
+            _fill(graph, kind, await _list(client, replace(row, kind=served_as), ref.namespace))
         except (Forbidden, NotFound):
             continue
     await _look_up_config(client, graph, ref, body)

@@ -81,7 +81,7 @@ def parts() -> Parts:
     from kaito.settings import PlanSettings
 
     async def run_operator(kubeconfig: Path, *, task_status: anyio.abc.TaskStatus[None]) -> None:
-        await operate(kubeconfig, PlanSettings(), task_status=task_status)
+        await operate(kubeconfig, PlanSettings(benchmark=False), task_status=task_status)
 
     return RealParts(run_operator)
 

@@ -11,7 +11,7 @@ import re
 from dataclasses import dataclass, field, replace
 
 from kaito.api.core import CONFIG_MAP, Node
-from kaito.api.names import WORKSPACE_NAME_LENGTH_MAX
+from kaito.api.names import CONTAINER_RESOURCES_ANNOTATION, WORKSPACE_NAME_LENGTH_MAX
 from kaito.api.workspace import Partition, Workspace
 from kaito.plan.catalog import Preset, Sku, find_preset, find_sku, similar_presets, similar_skus
 from kaito.plan.choice import chosen_type
@@ -25,6 +25,7 @@ from kaito.plan.estimate import (
     parallelism,
 )
 from kaito.plan.placement import GPU_RESOURCE
+from kaito.plan.pods.resources import asked_resources
 from kaito.plan.roots import RootMeta
 from kaito.plan.snapshot import is_node_ready, node_ref
 from kaito.plan.verdict import Failed, Ready, Verdict, Waiting
@@ -89,8 +90,14 @@ def _size(view: ClusterView, root: RootMeta, ws: Workspace, settings: PlanSettin
         what = "inference: neither preset nor template is given"
         raise _Stopped(_failed(root, "InvalidWorkspace", what, "give it one of the two"))
     if wrong := _adapter_error(ws):
-        step = "put the adapter on a volume and name it with source.volumeSource"
+        step = "give it a name and one of source.image and source.volumeSource"
         raise _Stopped(_failed(root, "InvalidWorkspace", wrong, step))
+    try:
+        asked_resources(root.annotations.get(CONTAINER_RESOURCES_ANNOTATION, ""))
+    except ValueError as error:
+        message = f"annotation {CONTAINER_RESOURCES_ANNOTATION}: {error}"
+        step = 'write it as {"requests": {"cpu": "8"}, "limits": {"memory": "64Gi"}}'
+        raise _Stopped(_failed(root, "InvalidWorkspace", message, step)) from error
     if ws.inference.template is not None:
         return _of_template(view, root, ws, settings)
     preset = _preset(root, ws)
@@ -119,10 +126,11 @@ def _name_error(name: str) -> str:
 
 
 def _adapter_error(ws: Workspace) -> str:
-    """Adapters are mounted from volumes; one that would silently be missing from the server is refused."""
+    """An adapter that would silently be missing from the server is refused."""
     for index, adapter in enumerate(ws.inference.adapters if ws.inference else ()):
-        if adapter.source is None or not adapter.source.name or not adapter.source.volume_source:
-            return f"inference.adapters[{index}].source: expected a name and a volumeSource"
+        source = adapter.source
+        if source is None or not source.name or bool(source.image) == bool(source.volume_source):
+            return f"inference.adapters[{index}].source: expected a name and one of image and volumeSource"
     return ""
 
 

@@ -13,11 +13,11 @@ from collections.abc import Iterator, Sequence
 from datetime import datetime
 from typing import Literal
 
-from kaito.api.core import NODE, POD, SERVICE
+from kaito.api.core import NODE, POD, SERVICE, STORAGE_CLASS
 from kaito.api.meta import Json, ObjectRef, ResourceKind
 from kaito.api.nodeclaim import NODE_CLAIM
 from kaito.api.nodepool import NODE_POOL
-from kaito.api.workloads import STATEFUL_SET
+from kaito.api.workloads import CONTROLLER_REVISION, POD_DISRUPTION_BUDGET, STATEFUL_SET
 from kaito.api.workspace import Workspace
 from kaito.plan.actions import Action, Emit, PatchRoot, PatchStatus, Plan
 from kaito.plan.children import reconcile_child
@@ -29,17 +29,28 @@ from kaito.plan.gates import judge_all
 from kaito.plan.lastwords import missing_logs
 from kaito.plan.provision import provisioner_of
 from kaito.plan.provision.expiry import expiries, refusal
+from kaito.plan.revisions import current_revision, record_revision, revision_marks
 from kaito.plan.roots import RootMeta, root_meta
 from kaito.plan.sizing import Sizing, size_workspace
 from kaito.plan.snapshot import Snapshot
 from kaito.plan.status import CONDITION_OF_GATE, INFERENCE_READY, invalid_status, workspace_status
 from kaito.plan.stock import Demand
 from kaito.plan.verdict import Failed, Ready, Verdict, Waiting, is_open
-from kaito.plan.wanted import machine_order, services, workload
+from kaito.plan.wanted import children, machine_order
 from kaito.settings import PlanSettings
 from kaito.state.view import ClusterView, InvalidObject
 
-READS: tuple[ResourceKind, ...] = (NODE_POOL, NODE_CLAIM, NODE, POD, STATEFUL_SET, SERVICE)
+READS: tuple[ResourceKind, ...] = (
+    NODE_POOL,
+    NODE_CLAIM,
+    NODE,
+    POD,
+    STATEFUL_SET,
+    SERVICE,
+    POD_DISRUPTION_BUDGET,
+    CONTROLLER_REVISION,
+    STORAGE_CLASS,
+)
 # Closed only for the operator's own next step, a matter of milliseconds: no news for the user.
 GUARD_REASON = "its machines must be released at the end"
 OWN_WORK = frozenset({"NodeClaimNotReady", "AwaitingEarlierStage"})
@@ -58,7 +69,7 @@ def plan_workspace(view: ClusterView, ref: ObjectRef, now: datetime, settings: P
         return Plan(ref, (), (_unknown(ref, unsynced),))
     if root.finalizer not in root.finalizers:
         # Alone in its plan: it changes the resourceVersion, and nothing may be created that it does not guard.
-        return Plan(ref, (_guard(root),))
+        return Plan(ref, (_guard(view, root, found),))
     if isinstance(found, InvalidObject):
         return _plan_invalid(root, found, now)
     return _plan_valid(view, root, found, now, settings)
@@ -102,6 +113,7 @@ def _plan_valid(view: ClusterView, root: RootMeta, ws: Workspace, now: datetime,
     turn = _turn(s, root, ws)
     status = workspace_status(s, verdicts, generation=root.generation) | turn
     actions = (
+        *record_revision(view, root, current_revision(view, root, ws)),
         *_place_workload(s, root, ws, sizing, verdicts),
         *missing_logs(s),
         *_report(root, status, verdicts),
@@ -153,14 +165,9 @@ def _place_workload(
     node_side = [verdict for verdict in verdicts if CONDITION_OF_GATE[verdict.gate] != INFERENCE_READY]
     if s.workload is None and not all(is_open(verdict) for verdict in node_side):
         return
-    why = "the nodes are ready"
-    for name, body in services(root).items():
-        observed = s.view.service(root.ref.namespace, name)
-        if action := reconcile_child(SERVICE, body, observed, root_uid=root.uid, reason=why):
+    for kind, desired, observed in children(s, root, ws, sizing):
+        if action := reconcile_child(kind, desired, observed, root_uid=root.uid, reason="the nodes are ready"):
             yield action
-    desired = workload(s, root, ws, sizing)
-    if action := reconcile_child(STATEFUL_SET, desired, s.workload, root_uid=root.uid, reason=why):
-        yield action
 
 
 def _turn(s: Snapshot, root: RootMeta, ws: Workspace) -> Json:
@@ -211,6 +218,9 @@ def _unknown(ref: ObjectRef, kinds: list[str]) -> Waiting:
     return Waiting("Synced", "KindNotSynced", message, ref, "see the operator's readiness and its ClusterRole")
 
 
-def _guard(root: RootMeta) -> PatchRoot:
-    patch = {"metadata": {"finalizers": [*root.finalizers, root.finalizer]}}
+def _guard(view: ClusterView, root: RootMeta, found: Workspace | InvalidObject) -> PatchRoot:
+    metadata: Json = {"finalizers": [*root.finalizers, root.finalizer]}
+    if isinstance(found, Workspace):
+        metadata["annotations"] = revision_marks(current_revision(view, root, found))
+    patch = {"metadata": metadata}
     return PatchRoot(root.kind, root.ref, patch, root.uid, root.resource_version, GUARD_REASON)

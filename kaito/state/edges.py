@@ -9,16 +9,24 @@ from __future__ import annotations
 from collections.abc import Hashable
 from typing import Any, TypeAlias
 
-from kaito.api.core import CONFIG_MAP, NODE, Node, Pod, Service
+from kaito.api.core import CONFIG_MAP, NODE, STORAGE_CLASS, Node, Pod
 from kaito.api.meta import ObjectMeta, ObjectRef
-from kaito.api.names import CLAIM_LABELS, LABEL_WORKSPACE, POOL_LABELS, is_reserved_label
+from kaito.api.names import (
+    CLAIM_LABELS,
+    LABEL_WORKSPACE,
+    LOCAL_DISK_CLASS,
+    POOL_LABELS,
+    REVISION_OF_LABEL,
+    is_reserved_label,
+)
 from kaito.api.nodeclaim import NodeClaim
 from kaito.api.nodepool import NodePool
-from kaito.api.workloads import StatefulSet
+from kaito.api.workloads import Child, ControllerRevision
 from kaito.api.workspace import WORKSPACE, Workspace
 from kaito.state.view import InvalidObject
 
 Key: TypeAlias = Hashable
+LOCAL_DISK_CLASS_REF = STORAGE_CLASS.ref("", LOCAL_DISK_CLASS)
 WORKSPACE_KIND, NODE_KIND = WORKSPACE.kind, NODE.kind
 LABEL_PAIRS = tuple((kind, *pair) for pairs in (CLAIM_LABELS, POOL_LABELS) for kind, pair in pairs.items())
 
@@ -81,20 +89,27 @@ def pod_edges(pod: Pod) -> tuple[Key, ...]:
     return (*roots, ObjectRef(NODE_KIND, "", node)) if node else roots
 
 
-def child_edges(child: StatefulSet | Service) -> tuple[Key, ...]:
+def child_edges(child: Child) -> tuple[Key, ...]:
     """A child also answers to the root of its own name: a foreign object that holds the name is news too."""
     name = child.metadata.name.removesuffix("-headless")
     own = WORKSPACE.ref(child.metadata.namespace, name)
     return tuple(dict.fromkeys((*by_owner_or_label(child.metadata), own)))
 
 
+def revision_edges(revision: ControllerRevision) -> tuple[Key, ...]:
+    """The Workspace whose spec it holds; revisions of pod templates, which StatefulSets make, are none of ours."""
+    name = revision.metadata.label(REVISION_OF_LABEL)
+    return (ObjectRef(WORKSPACE_KIND, revision.metadata.namespace, name),) if name else ()
+
+
 def workspace_edges(root: Workspace | InvalidObject) -> tuple[Key, ...]:
-    """The ConfigMap that it names, and one label of its selector: each node it may use carries that one."""
+    """The ConfigMap that it names, the class of local disks, and one label of its selector, which its nodes carry."""
     if isinstance(root, InvalidObject):
         return ()
     section = root.inference or root.tuning
     config: list[Key] = [CONFIG_MAP.ref(root.ref.namespace, section.config)] if section and section.config else []
-    return (*config, *(label_key(*pair) for pair in sorted(selector_of(root).items())[:1]))
+    disk = () if root.inference is None or root.inference.preset is None else (LOCAL_DISK_CLASS_REF,)
+    return (*config, *disk, *(label_key(*pair) for pair in sorted(selector_of(root).items())[:1]))
 
 
 def selector_of(ws: Workspace) -> dict[str, str]:

@@ -5,11 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from kaito.api.core import CONFIG_MAP, NODE, POD, SERVICE, ConfigMap, Node, Pod, Service
+from kaito.api.core import CONFIG_MAP, NODE, POD, SERVICE, STORAGE_CLASS, ConfigMap, Node, Pod, Service
 from kaito.api.meta import ObjectRef, ResourceKind
 from kaito.api.nodeclaim import NODE_CLAIM, NodeClaim
 from kaito.api.nodepool import NODE_POOL, NodePool
-from kaito.api.workloads import STATEFUL_SET, StatefulSet
+from kaito.api.workloads import (
+    CONTROLLER_REVISION,
+    POD_DISRUPTION_BUDGET,
+    STATEFUL_SET,
+    ControllerRevision,
+    PodDisruptionBudget,
+    StatefulSet,
+)
 from kaito.api.workspace import WORKSPACE, Workspace
 from kaito.state.edges import label_key, provider_key, selector_of
 from kaito.state.graph import StateGraph
@@ -79,6 +86,16 @@ class GraphView:
 
     def stateful_set(self, root: ObjectRef) -> StatefulSet | None:
         return self._graph.stores[STATEFUL_SET].get(STATEFUL_SET.ref(root.namespace, root.name))
+
+    def budget(self, root: ObjectRef) -> PodDisruptionBudget | None:
+        return self._graph.stores[POD_DISRUPTION_BUDGET].get(POD_DISRUPTION_BUDGET.ref(root.namespace, root.name))
+
+    def revisions_of(self, root: ObjectRef) -> tuple[ControllerRevision, ...]:
+        found = self._found(CONTROLLER_REVISION, self._graph.pointers(root, CONTROLLER_REVISION))
+        return tuple(sorted(found, key=lambda each: (each.revision, each.metadata.name)))
+
+    def has_storage_class(self, name: str) -> bool:
+        return self._graph.stores[STORAGE_CLASS].get(STORAGE_CLASS.ref("", name)) is not None
 
     def service(self, namespace: str, name: str) -> Service | None:
         return self._graph.stores[SERVICE].get(SERVICE.ref(namespace, name))

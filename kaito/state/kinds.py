@@ -14,17 +14,27 @@ from kaito.api.core import (
     NODE,
     POD,
     SERVICE,
+    STORAGE_CLASS,
     ConfigMap,
     CustomResourceDefinition,
     Node,
     Pod,
     Service,
+    StorageClass,
 )
 from kaito.api.meta import Json, ResourceKind
-from kaito.api.names import LABEL_WORKSPACE
+from kaito.api.names import LABEL_WORKSPACE, REVISION_OF_LABEL
 from kaito.api.nodeclaim import NODE_CLAIM, NodeClaim
 from kaito.api.nodepool import NODE_POOL, NodePool
-from kaito.api.workloads import STATEFUL_SET, StatefulSet
+from kaito.api.workloads import (
+    CONTROLLER_REVISION,
+    POD_DISRUPTION_BUDGET,
+    POD_DISRUPTION_BUDGET_BETA,
+    STATEFUL_SET,
+    ControllerRevision,
+    PodDisruptionBudget,
+    StatefulSet,
+)
 from kaito.api.workspace import WORKSPACE, Workspace, parse_workspace
 from kaito.state.edges import (
     Key,
@@ -35,6 +45,7 @@ from kaito.state.edges import (
     node_names,
     pod_edges,
     pool_edges,
+    revision_edges,
     workspace_edges,
 )
 from kaito.state.view import InvalidObject
@@ -49,7 +60,8 @@ class KindRow:
     """How one kind is watched, decoded and connected.
 
     `wire` is what a line of the watch is decoded to; `decode` turns that into what the store holds. `by_name`: never
-    listed as a whole, each object is watched by its name while a root refers to it.
+    listed as a whole, each object is watched by its name while a root refers to it. `older`: the version of the
+    kind that servers serve which do not know ours yet.
     """
 
     kind: ResourceKind
@@ -61,6 +73,11 @@ class KindRow:
     by_name: bool = False
     is_root: bool = False
     verbs: tuple[Verb, ...] = READ
+    older: ResourceKind | None = None
+
+    def served_as(self, is_served: Callable[[ResourceKind], bool]) -> ResourceKind | None:
+        """The version of the kind in which this server serves it, None where the kind is absent."""
+        return next((kind for kind in (self.kind, self.older) if kind is not None and is_served(kind)), None)
 
 
 def decode_workspace(raw: Json) -> Workspace | InvalidObject:
@@ -94,6 +111,16 @@ KINDS: tuple[KindRow, ...] = (
     KindRow(POD, Pod, pod_edges, label_selector=LABEL_WORKSPACE),
     KindRow(STATEFUL_SET, StatefulSet, child_edges, verbs=OWN),
     KindRow(SERVICE, Service, child_edges, verbs=OWN),
+    KindRow(
+        POD_DISRUPTION_BUDGET,
+        PodDisruptionBudget,
+        child_edges,
+        verbs=OWN,
+        label_selector=LABEL_WORKSPACE,
+        older=POD_DISRUPTION_BUDGET_BETA,
+    ),
+    KindRow(CONTROLLER_REVISION, ControllerRevision, revision_edges, verbs=OWN, label_selector=REVISION_OF_LABEL),
+    KindRow(STORAGE_CLASS, StorageClass, no_edges),
     KindRow(CONFIG_MAP, ConfigMap, no_edges, by_name=True),
     KindRow(CUSTOM_RESOURCE_DEFINITION, CustomResourceDefinition, no_edges),
 )

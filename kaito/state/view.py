@@ -10,7 +10,7 @@ from kaito.api.core import ConfigMap, Node, Pod, Service
 from kaito.api.meta import ObjectRef, ResourceKind
 from kaito.api.nodeclaim import NodeClaim
 from kaito.api.nodepool import NodePool
-from kaito.api.workloads import StatefulSet
+from kaito.api.workloads import ControllerRevision, PodDisruptionBudget, StatefulSet
 from kaito.api.workspace import Workspace
 
 
@@ -96,6 +96,16 @@ class ClusterView(Protocol):
     def stateful_set(self, root: ObjectRef) -> StatefulSet | None:
         """The StatefulSet of the root's name."""
         ...
+
+    def budget(self, root: ObjectRef) -> PodDisruptionBudget | None:
+        """The PodDisruptionBudget of the root's name."""
+        ...
+
+    def revisions_of(self, root: ObjectRef) -> tuple[ControllerRevision, ...]:
+        """The root's ControllerRevisions, the oldest first."""
+        ...
+
+    def has_storage_class(self, name: str) -> bool: ...
 
     def service(self, namespace: str, name: str) -> Service | None: ...
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from random import Random
 from typing import Protocol
 
@@ -104,16 +105,17 @@ class Supervisor:
         for row in self._rows:
             if row.by_name:
                 continue
-            is_served, is_running = discovery.has(row.kind), row.kind in self._scopes
-            if is_served and not is_running:
+            served_as, is_running = row.served_as(discovery.has), row.kind in self._scopes
+            is_served = served_as is not None
+            if served_as is not None and not is_running:
                 self._scopes[row.kind] = anyio.CancelScope()
-                tasks.start_soon(self._follow, row, name=f"watch {row.kind.plural}")
+                tasks.start_soon(self._follow, row, served_as, name=f"watch {row.kind.plural}")
             elif not is_served and is_running:
                 self._scopes.pop(row.kind).cancel()
             if not is_served:
                 self._world.absent(row.kind)
 
-    async def _follow(self, row: KindRow) -> None:
+    async def _follow(self, row: KindRow, served_as: ResourceKind) -> None:
         kind = row.kind
 
         def receive(event: WatchEvent) -> None:
@@ -124,7 +126,8 @@ class Supervisor:
                 self.look_again()
 
         scope = Scope(label_selector=row.label_selector)
-        stream = Stream(self._client, row, receive, rng=self._rng, scope=scope, on_trouble=self._on_trouble)
+        asked = replace(row, kind=served_as)
+        stream = Stream(self._client, asked, receive, rng=self._rng, scope=scope, on_trouble=self._on_trouble)
         self._streams[kind] = stream
         own = self._scopes[kind]
         with own:

@@ -13,7 +13,6 @@ from kaito.plan.estimate import Parallelism
 from kaito.plan.ports import RAY_PORT, SERVER_PORT
 
 CONFIG_PATH = "/mnt/config/inference_config.yaml"
-WEIGHTS_PATH = "/workspace/weights"
 ADAPTERS_PATH = "/mnt/adapter"
 
 # Architectures whose hybrid KV cache (or attention sinks) LMCache cannot offload to host memory.
@@ -24,7 +23,7 @@ NO_KV_OFFLOAD_PREFIXES = ("NemotronH", "Gemma4", "Qwen3_5", "DeepseekV4", "Deeps
 class ModelFlags:
     """What the command needs to know about the model. Empty strings mean: leave the flag out."""
 
-    repo_id: str
+    model: str  # the hub's id, or a folder
     served_name: str
     architecture: str = ""
     is_quantized: bool = False
@@ -34,6 +33,7 @@ class ModelFlags:
     tool_parser: str = ""
     reasoning_parser: str = ""
     kv_cache_dtype: str = ""
+    download_dir: str = ""
 
 
 def inference_command(
@@ -45,24 +45,29 @@ def inference_command(
     has_adapters: bool,
     gpu_memory_utilization: float,
     performance_mode: str,
+    is_sliced: bool,
+    measures: bool,
     leader_address: str,
 ) -> list[str]:
-    """The container's command. `leader_address` is the DNS name of pod 0."""
+    """The container's command. `leader_address` is the DNS name of pod 0.
+
+    `is_sliced`: the pod gets a slice of a GPU. `measures`: the server measures itself after loading.
+    """
     server = [
         "python",
         "-m",
         "kaito.inference",
         f"--engine={engine}",
-        f"--model={model.repo_id}",
+        f"--model={model.model}",
         f"--served-model-name={model.served_name}",
         f"--port={SERVER_PORT}",
-        f"--download-dir={WEIGHTS_PATH}",
+        *([f"--download-dir={model.download_dir}"] if model.download_dir else ()),
         "--trust-remote-code",
         f"--dtype={'auto' if model.is_quantized else 'bfloat16'}",
         "--max-model-len=auto",
         f"--gpu-memory-utilization={gpu_memory_utilization:.2f}",
         *_model_flags(model),
-        *_parallel_flags(model, parallelism),
+        *_parallel_flags(model, parallelism, is_sliced),
         '--kv-events-config={"enable_kv_cache_events":true}',
         "--compilation-config.pass_config.fuse_allreduce_rms=False",
     ]
@@ -70,6 +75,8 @@ def inference_command(
         server.append(f"--performance-mode={performance_mode}")
     if has_adapters:
         server += ["--enable-lora", f"--kaito-adapters-dir={ADAPTERS_PATH}"]
+    if measures:
+        server.append("--kaito-benchmark")
     if has_config:
         server.append(f"--kaito-config-file={CONFIG_PATH}")  # its values win over the flags
     return server if parallelism.pipeline == 1 else _on_many_nodes(server, leader_address)
@@ -88,14 +95,14 @@ def _model_flags(model: ModelFlags) -> list[str]:
     return [*given, "--enable-auto-tool-choice"] if model.tool_parser else given
 
 
-def _parallel_flags(model: ModelFlags, parallelism: Parallelism) -> list[str]:
+def _parallel_flags(model: ModelFlags, parallelism: Parallelism, is_sliced: bool) -> list[str]:
     flags = [f"--tensor-parallel-size={parallelism.tensor}"]
     if parallelism.data > 1:
         flags.append(f"--data-parallel-size={parallelism.data}")
     if parallelism.pipeline > 1:
         flags += [f"--pipeline-parallel-size={parallelism.pipeline}", "--distributed-executor-backend=ray"]
     cannot_offload = model.architecture.startswith(NO_KV_OFFLOAD_PREFIXES)
-    if parallelism.data > 1 or parallelism.pipeline > 1 or cannot_offload:
+    if parallelism.data > 1 or parallelism.pipeline > 1 or is_sliced or cannot_offload:
         flags.append("--kaito-kv-cache-cpu-memory-utilization=0")
     return flags
 

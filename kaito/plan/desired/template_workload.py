@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from copy import deepcopy
 
 from kaito.api.meta import Json, ObjectRef
-from kaito.api.names import LABEL_WORKSPACE, WORKSPACE_UID_ANNOTATION, headless_service_name
+from kaito.api.names import INHERITED_LABELS, LABEL_WORKSPACE, WORKSPACE_UID_ANNOTATION, headless_service_name
 from kaito.api.workloads import STATEFUL_SET
 from kaito.plan.placement import node_affinity, tolerations
 
@@ -14,6 +14,7 @@ from kaito.plan.placement import node_affinity, tolerations
 def template_stateful_set(
     root: ObjectRef,
     owner: Json,
+    root_labels: Mapping[str, str],
     template: Json,
     *,
     replicas: int,
@@ -21,21 +22,23 @@ def template_stateful_set(
     cloud_provider: str,
 ) -> Json:
     """The StatefulSet of the Workspace's name. Containers and images are the user's; affinity is ours."""
-    pod_template = _pod_template(root, template, pins, cloud_provider)
+    labels = {LABEL_WORKSPACE: root.name} | {key: root_labels[key] for key in INHERITED_LABELS if key in root_labels}
+    pod_template = _pod_template(labels, template, pins, cloud_provider)
     return {
         "apiVersion": STATEFUL_SET.api_version,
         "kind": STATEFUL_SET.kind,
         "metadata": {
             "name": root.name,
             "namespace": root.namespace,
-            "labels": {LABEL_WORKSPACE: root.name},
+            "labels": labels,
             "annotations": {WORKSPACE_UID_ANNOTATION: owner["uid"]},
             "ownerReferences": [owner],
         },
         "spec": {
             "replicas": replicas,
             "serviceName": headless_service_name(root.name),
-            "selector": {"matchLabels": {LABEL_WORKSPACE: root.name}},
+            "podManagementPolicy": "Parallel",  # one pod that fails must not keep the others from being corrected
+            "selector": {"matchLabels": labels},
             "template": pod_template,
         },
     }
@@ -55,10 +58,10 @@ def _devices(resources: Json, resource: str) -> int:
     return 0
 
 
-def _pod_template(root: ObjectRef, template: Json, pins: Mapping[str, str], cloud_provider: str) -> Json:
+def _pod_template(labels: Json, template: Json, pins: Mapping[str, str], cloud_provider: str) -> Json:
     pod_template = deepcopy(template)
     metadata = {key: value for key, value in (pod_template.get("metadata") or {}).items() if key != "creationTimestamp"}
-    pod_template["metadata"] = metadata | {"labels": (metadata.get("labels") or {}) | {LABEL_WORKSPACE: root.name}}
+    pod_template["metadata"] = metadata | {"labels": (metadata.get("labels") or {}) | labels}
     spec = pod_template.setdefault("spec", {})
     mine = [entry for entry in tolerations(cloud_provider) if entry not in (spec.get("tolerations") or [])]
     spec["tolerations"] = [*(spec.get("tolerations") or []), *mine]

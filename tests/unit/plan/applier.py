@@ -7,10 +7,13 @@ from datetime import datetime
 from typing import Any
 
 from kaito.api.meta import Json, ObjectRef
+from kaito.api.workloads import CONTROLLER_REVISION
 from kaito.clock import rfc3339
-from kaito.plan.actions import Apply, Create, Delete, Emit, PatchRoot, PatchStatus, Plan, Read
+from kaito.plan.actions import Action, Apply, Create, Delete, Emit, PatchRoot, PatchStatus, Plan, Read
+from kaito.plan.workspace import plan_workspace
+from kaito.settings import PlanSettings
 from kaito.state.view import Answer
-from tests.builders import World
+from tests.builders import START, World
 
 
 class Applier:
@@ -22,6 +25,7 @@ class Applier:
         self._uids = 0
 
     def run(self, plan: Plan, now: datetime) -> None:
+        self._moved: dict[tuple[ObjectRef, str], str] = {}  # our own writes of this plan move a version on
         for action in plan.actions:
             match action:
                 case Create():
@@ -55,14 +59,15 @@ class Applier:
     def _apply(self, action: Apply) -> None:
         live = self.world.bodies[action.ref]
         assert live["metadata"]["uid"] == action.uid
-        merged = merge(live, {key: action.body[key] for key in ("metadata", "spec")})
+        merged = merge(live, {key: value for key, value in action.body.items() if key not in ("apiVersion", "kind")})
         self.world.put(merged)
 
     def _patch(self, ref: ObjectRef, patch: Json, uid: str, version: str) -> None:
         live = self.world.bodies[ref]
-        assert (live["metadata"]["uid"], live["metadata"]["resourceVersion"]) == (uid, version), "409"
+        seen = live["metadata"]["resourceVersion"]
+        assert (live["metadata"]["uid"], seen) == (uid, self._moved.get((ref, version), version)), "409"
         changed = merge(live, patch)
-        changed["metadata"]["resourceVersion"] = str(int(version) + 1)
+        changed["metadata"]["resourceVersion"] = self._moved[ref, version] = str(int(seen) + 1)
         self.world.put(changed)
         self._collect(ref)
 
@@ -77,6 +82,18 @@ class Applier:
         metadata = self.world.bodies[ref]["metadata"]
         if metadata.get("deletionTimestamp") and not metadata.get("finalizers"):
             self.world.drop(ref)
+
+
+def numbered(world: World, ref: ObjectRef, settings: PlanSettings) -> World:
+    """The world in which the Workspace's spec has been written down as a revision, as on its first plan."""
+    plan = plan_workspace(world, ref, START, settings)
+    first = [a for a in plan.actions if isinstance(a, PatchRoot) or a_revision(a)]
+    Applier(world).run(Plan(ref, tuple(first)), START)
+    return world
+
+
+def a_revision(action: Action) -> bool:
+    return isinstance(action, Create) and action.kind == CONTROLLER_REVISION
 
 
 def merge(target: Any, patch: Any) -> Any:

@@ -145,14 +145,20 @@ def test_no_device_is_promised_twice(world: World) -> None:
     nodes = {r.name: b for r, b in world.bodies.items() if r.kind == "Node"}
     offered = sum(int(b["status"]["allocatable"]["nvidia.com/gpu"]) for b in nodes.values())
     started = starts(world, *names)
-    held = [name for name in running if world.bodies[ObjectRef("Pod", "default", name)]["spec"]["nodeName"] in nodes]
-    living = [name for name in held if "deletionTimestamp" not in owner(world, name)]
+    living = [name for name in running if is_on_a_node_of_its_own(world, name)]
     assert len(started) + len(living) <= max(offered, len(living))
 
 
-def owner(world: World, pod_name: str) -> Json:
-    found: Json = world.bodies.get(ref(pod_name[0]), {"metadata": {"deletionTimestamp": ""}})["metadata"]
-    return found
+def is_on_a_node_of_its_own(world: World, pod_name: str) -> bool:
+    """Whether the pod's Workspace lives and still selects the node."""
+    root = world.bodies.get(ref(pod_name[0]))
+    found = world.bodies.get(
+        ObjectRef("Node", "", world.bodies[ObjectRef("Pod", "default", pod_name)]["spec"]["nodeName"])
+    )
+    if root is None or found is None or "deletionTimestamp" in root["metadata"]:
+        return False
+    wanted = root["resource"]["labelSelector"]["matchLabels"].items()
+    return bool(wanted <= found["metadata"]["labels"].items())
 
 
 @QUICK

@@ -15,7 +15,7 @@ from kaito.plan.actions import Action, Apply, Create, Delete, Emit, PatchRoot, P
 from kaito.plan.workspace import plan_workspace
 from kaito.settings import PlanSettings
 from tests.builders import World, at, condition, container_status, moment, node, node_claim, pod, workspace
-from tests.unit.plan.applier import Applier
+from tests.unit.plan.applier import Applier, numbered
 
 REF = ObjectRef("Workspace", "default", "phi")
 SETTINGS = PlanSettings()
@@ -28,6 +28,8 @@ class Life:
 
     def __init__(self, settings: PlanSettings = SETTINGS, **ws: Any) -> None:
         self.world = World(workspace(**ws))
+        if ws.get("finalizer", True) and "deletionTimestamp" not in ws:
+            numbered(self.world, REF, settings)
         self.applier = Applier(self.world)
         self.settings = settings
 
@@ -91,7 +93,9 @@ def word(action: Action) -> str:
 def test_the_first_plan_is_the_finalizer_alone() -> None:
     plan = Life(finalizer=False).plan(0)
     assert [word(action) for action in plan.actions] == ["PatchRoot"]
-    assert plan.actions[0].patch == {"metadata": {"finalizers": ["workspace.finalizer.kaito.sh"]}}
+    patch = plan.actions[0].patch["metadata"]
+    assert patch["finalizers"] == ["workspace.finalizer.kaito.sh"]
+    assert patch["annotations"]["workspace.kaito.io/revision"] == "1"
 
 
 def test_a_workspace_lives_from_claim_to_answer_and_then_is_quiet() -> None:
@@ -108,7 +112,13 @@ def test_a_workspace_lives_from_claim_to_answer_and_then_is_quiet() -> None:
     life.world.put(node("n1", gpus=None, since=12))
     assert life.act(12) == ["PatchStatus", "Emit Normal DevicePluginMissing"]
     life.world.put(claim | {"status": claimed("n1", since=20)}, node("n1", since=12))
-    assert life.act(20) == ["Create Service", "Create Service", "Create StatefulSet", "PatchStatus"]
+    assert life.act(20) == [
+        "Create Service",
+        "Create Service",
+        "Create PodDisruptionBudget",
+        "Create StatefulSet",
+        "PatchStatus",
+    ]
     assert life.act(20) == ["PatchStatus", "Emit Normal PodNotCreated"]
     life.world.put(pod(node="n1"))
     assert life.act(21) == ["PatchStatus", "Emit Normal ContainerCreating"]

@@ -1,0 +1,25 @@
+"""The PodDisruptionBudget of a workload: a drain takes its pods one at a time, so it never takes a whole group down."""
+
+from __future__ import annotations
+
+from kaito.api.meta import Json, ObjectRef, ResourceKind
+from kaito.api.names import LABEL_WORKSPACE, WORKSPACE_UID_ANNOTATION
+
+
+def disruption_budget(root: ObjectRef, owner: Json, *, kind: ResourceKind) -> Json:
+    """`kind` is policy/v1 or, before Kubernetes 1.21, policy/v1beta1: the body is the same.
+
+    It never forbids a drain altogether: a node that cannot be drained cannot be upgraded either.
+    """
+    return {
+        "apiVersion": kind.api_version,
+        "kind": kind.kind,
+        "metadata": {
+            "name": root.name,
+            "namespace": root.namespace,
+            "labels": {LABEL_WORKSPACE: root.name},
+            "annotations": {WORKSPACE_UID_ANNOTATION: owner["uid"]},
+            "ownerReferences": [owner],
+        },
+        "spec": {"maxUnavailable": 1, "selector": {"matchLabels": {LABEL_WORKSPACE: root.name}}},
+    }
