@@ -68,11 +68,12 @@ def run(args: argparse.Namespace) -> int:
             objects = load_objects(Path(args.file))
             with logs_in(directory):
                 status, was_told = run_until_signal(partial(_demo, settings, objects, args))
-        _remove_if_empty(Path(DIRECTORY))
         print("Everything is gone: no process, port or file is left." if was_told or args.once else "", flush=True)
     except (ValueError, AlreadyRunning, BrokenState, OSError) as error:
         print(f"kaito demo: {error}", file=sys.stderr)
         return 2 if isinstance(error, ValueError) else 1
+    finally:
+        _remove_if_empty(Path(DIRECTORY))
     return status
 
 

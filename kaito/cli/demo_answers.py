@@ -30,8 +30,11 @@ async def show_answers(cluster: Cluster, workspace: Json, address: str, screen: 
     screen.say("\n".join(["", *server_table(table)]))
     async with aiohttp.ClientSession() as session:
         talk = Talk(session, f"http://{address}")
-        models = await _show_models(talk, screen)
-        await _show_talk(talk, _served_name(talk, models), screen)
+        try:
+            models = await _show_models(talk, screen)
+            await _show_talk(talk, _served_name(talk, models), screen)
+        except (aiohttp.ClientError, TimeoutError) as error:
+            raise NoAnswer(f"{talk.base_url}: {type(error).__name__}: {error}") from error
 
 
 async def workspace_table(served: Served, namespace: str, name: str) -> Json:

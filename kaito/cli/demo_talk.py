@@ -7,12 +7,14 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
 import aiohttp
+import anyio
 
 from kaito.api.meta import Json
 
 ANSWER_TIMEOUT_S = 60.0
 BODY_BYTES_MAX = 4 << 20
 LINE_BYTES_MAX = 1 << 20
+REACHED_WITHIN_S, RETRY_S = 10.0, 0.1
 
 
 class NoAnswer(Exception):
@@ -27,6 +29,16 @@ class Talk:
     base_url: str
 
     async def models(self) -> Json:
+        """The model list; asked for again while nobody listens: the Service's endpoints follow the pod's readiness."""
+        with anyio.move_on_after(REACHED_WITHIN_S):
+            while True:
+                try:
+                    return await self._models()
+                except aiohttp.ClientConnectionError:
+                    await anyio.sleep(RETRY_S)
+        raise NoAnswer(f"GET {self.base_url}/v1/models: nobody listens there after {REACHED_WITHIN_S:g}s")
+
+    async def _models(self) -> Json:
         async with self._asking("GET", "/v1/models") as response:
             return await _json(response)
 

@@ -194,8 +194,13 @@ def open_core(
     admit: Sequence[Admit] = (),
     schemas: Callable[[Resource], Json | None] = lambda _: None,
 ) -> LocalClient:
-    """An API server that goes on from this state, with our CRDs; every change is recorded before it is seen."""
-    server = ApiServer(now=now, new_uid=new_uid, emulate=emulate, admit=admit, schemas=schemas)
+    """An API server that goes on from this state, with our CRDs; every change is recorded before it is seen.
+
+    Unlike a real one it takes Endpoints on loopback: that is where our pods listen.
+    """
+    server = ApiServer(
+        now=now, new_uid=new_uid, emulate=emulate, admit=admit, schemas=schemas, has_loopback_endpoints=True
+    )
     server.load(state.version, state.objects.values())
     server.on_commit = lambda commit: record([_change(server, commit)])
     server.start()

@@ -45,13 +45,14 @@ class ApiServer:
         history_max: int = 10_000,
         admit: Sequence[Admit] = (),
         schemas: Callable[[Resource], Json | None] = lambda _: None,
+        has_loopback_endpoints: bool = False,
     ) -> None:
         self.emulate = emulate
         self.registry = Registry(emulate)
         self.store = Store(history_max)
         self.warnings: list[str] = []  # of the last call
         self._now, self._new_uid, self._admit = now, new_uid, tuple(admit)
-        self._strategy = Strategy(self.store, emulate, new_uid, schemas)
+        self._strategy = Strategy(self.store, emulate, new_uid, schemas, has_loopback_endpoints=has_loopback_endpoints)
         self._collector = Collector(
             self.store, self.registry, delete=self._delete_quietly, write=self._write, complain=self._complain
         )

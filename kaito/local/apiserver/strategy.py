@@ -33,7 +33,10 @@ class Strategy:
         emulate: tuple[int, int],
         new_uid: Callable[[], str],
         schemas: Callable[[Resource], Json | None],
+        *,
+        has_loopback_endpoints: bool,
     ) -> None:
+        self._has_loopback_endpoints = has_loopback_endpoints
         self._store, self._emulate, self._new_uid, self._schemas = store, emulate, new_uid, schemas
 
     def name(self, metadata: Json) -> None:
@@ -187,7 +190,7 @@ class Strategy:
         elif resource.schema is not None:
             found += schema.validate(new, resource.schema)
         else:
-            found += validate_built_in(new, old, self._emulate)
+            found += validate_built_in(new, old, has_loopback_endpoints=self._has_loopback_endpoints)
         return found
 
     def grace_s(self, kind: Kind, obj: Json, asked_s: int | None) -> int:

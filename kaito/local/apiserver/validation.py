@@ -78,7 +78,7 @@ def _name(name: str, kind: str, emulate: tuple[int, int]) -> list[Json]:
     return causes
 
 
-def validate_built_in(obj: Json, old: Json | None, emulate: tuple[int, int]) -> list[Json]:
+def validate_built_in(obj: Json, old: Json | None, *, has_loopback_endpoints: bool) -> list[Json]:
     """The rules of the object's own kind. `old`: what it replaces."""
     kind, spec = obj["kind"], obj.get("spec") or {}
     causes: list[Json] = []
@@ -101,7 +101,7 @@ def validate_built_in(obj: Json, old: Json | None, emulate: tuple[int, int]) -> 
     if kind == "Service":
         causes += _service(spec, old)
     if kind == "Endpoints":
-        causes += _endpoints(obj)
+        causes += _endpoints(obj, has_loopback_endpoints)
     if kind in ("ConfigMap", "Secret") and old and old.get("immutable") and old.get("data") != obj.get("data"):
         causes.append(_forbidden("data", "field is immutable when `immutable` is set"))
     if kind == "ControllerRevision" and old and old.get("data") != obj.get("data"):
@@ -221,7 +221,7 @@ def _service(spec: Json, old: Json | None) -> list[Json]:
     return causes
 
 
-def _endpoints(obj: Json) -> list[Json]:
+def _endpoints(obj: Json, has_loopback: bool) -> list[Json]:
     causes = []
     for index, subset in enumerate(obj.get("subsets") or ()):
         for part in ("addresses", "notReadyAddresses"):
@@ -233,7 +233,7 @@ def _endpoints(obj: Json) -> list[Json]:
                 except ValueError:
                     causes.append(invalid_value(field, ip, "must be a valid IP address"))
                     continue
-                if found.is_loopback:
+                if found.is_loopback and not has_loopback:
                     why = "may not be in the loopback range (127.0.0.0/8, ::1/128)"
                     causes.append(invalid_value(field, ip, why))
                 elif found.is_link_local:
