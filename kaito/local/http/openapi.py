@@ -13,6 +13,7 @@ from kaito.local.apiserver.registry import Registry
 from kaito.local.http import built_in_types
 from kaito.local.http.built_in_types import REFERENCE
 from kaito.local.http.discovery import groups_of
+from kaito.local.http.protobuf import field
 
 GVK = "x-kubernetes-group-version-kind"
 META_MODELS = ("V1ObjectMeta", "V1ListMeta", "V1DeleteOptions", "V1Status")
@@ -56,6 +57,15 @@ class OpenApi:
         text = msgspec.json.encode(found).replace(REFERENCE.encode(), b"#/definitions/")
         result: Json = msgspec.json.decode(text)
         return result
+
+    def version_2_protobuf(self) -> bytes:
+        """The head of that document as gnostic's protobuf, without definitions and paths.
+
+        kubectl before 1.27 would want them. Newer ones ask for it when version 3 does not know a kind, and are told
+        so: then they name the kind that there is not.
+        """
+        info = field(1, self._info()["title"].encode()) + field(2, self._info()["version"].encode())
+        return field(1, b"2.0") + field(2, info) + field(8, b"") + field(9, b"")
 
     def _paths(self) -> dict[str, tuple[Resource, ...]]:
         return {

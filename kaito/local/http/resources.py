@@ -13,6 +13,7 @@ from kaito.local.apiserver import APPLY_PATCH, ApiServer, Resource, StatusError
 from kaito.local.apiserver.errors import bad_request, method_not_allowed, no_such_resource
 from kaito.local.http import query as queries
 from kaito.local.http.bodies import PATCHES, Shape, decode, shape_of
+from kaito.local.http.protobuf import PROTOBUF, decode_protobuf
 from kaito.local.http.respond import answer
 from kaito.local.http.tables import PARTIAL, as_partial, as_table
 from kaito.local.http.target import Target
@@ -166,10 +167,7 @@ class ResourceVerbs:
         return answer(found)
 
     async def _delete_options(self, request: web.Request) -> Json:
-        body = await request.read()
-        found = decode(body, request.content_type if body else "") if body else {}
-        if not isinstance(found, dict):
-            raise bad_request("the body must be DeleteOptions")
+        found = await read_object(request) if request.can_read_body else {}
         return queries.delete_options(request.query, found)
 
     def _options(self, request: web.Request, *, is_apply: bool = False) -> dict[str, Any]:
@@ -184,8 +182,10 @@ class ResourceVerbs:
 
 async def read_object(request: web.Request) -> Json:
     """The body as an object. Raises StatusError 400."""
-    content_type = request.headers.get("Content-Type", "")
-    body: Any = decode(await request.read(), content_type)
+    data = await request.read()
+    if request.content_type == PROTOBUF:
+        return decode_protobuf(data)
+    body: Any = decode(data, request.headers.get("Content-Type", ""))
     if not isinstance(body, dict):
         raise StatusError(400, "BadRequest", f"the body must be an object, not {type(body).__name__}")
     return body

@@ -23,7 +23,7 @@ from kaito.local.http.guard import BODY_BYTES_MAX, Guard
 from kaito.local.http.openapi import OpenApi
 from kaito.local.http.pod_endpoints import PodEndpoints, Pods
 from kaito.local.http.resources import ResourceVerbs
-from kaito.local.http.respond import answer, plain
+from kaito.local.http.respond import NO_SNIFF, answer, plain
 from kaito.local.http.target import parse_target
 from kaito.local.http.watches import Watches
 
@@ -32,6 +32,8 @@ TOKEN_BYTES = 32
 KEEPALIVE_S = 75.0
 SHUTDOWN_S = 2.0  # streams are told to end; whoever does not listen is cut off
 LINE_BYTES_MAX = 16 << 10
+# As asked for; as answered: Go does not read the `@` in a content type.
+OPENAPI_2_PROTOBUF = "application/com.github.proto-openapi.spec.v2@v1.0+protobuf"
 HEALTH = ("/healthz", "/livez", "/readyz")
 
 
@@ -109,6 +111,11 @@ class Api:
                 f"application/json;g={discovery.DISCOVERY};v={version};as={discovery.AGGREGATED}"
             )
             return response
+        if path == "/openapi/v2" and OPENAPI_2_PROTOBUF in request.headers.get("Accept", ""):
+            return web.Response(
+                body=self._openapi.version_2_protobuf(),
+                headers={**NO_SNIFF, "Content-Type": OPENAPI_2_PROTOBUF.replace("@", ".")},
+            )
         shape = shape_of(request.headers.get("Accept", ""), (discovery.AGGREGATED,))
         return answer(self._found(path), media_type=shape.media_type)
 
