@@ -16,11 +16,14 @@ from pathlib import Path
 from typing import NamedTuple
 
 BYTES_MAX = 1 << 20
-ROOTS = """core.v1.Namespace core.v1.Node core.v1.Pod core.v1.Service core.v1.Endpoints core.v1.ConfigMap core.v1.Secret
-core.v1.Event core.v1.ServiceAccount core.v1.PersistentVolumeClaim core.v1.Binding apps.v1.StatefulSet apps.v1.Deployment
-apps.v1.ReplicaSet apps.v1.DaemonSet apps.v1.ControllerRevision batch.v1.Job coordination.v1.Lease storage.v1.StorageClass
-policy.v1.PodDisruptionBudget policy.v1.Eviction autoscaling.v1.Scale admissionregistration.v1.ValidatingWebhookConfiguration
-admissionregistration.v1.MutatingWebhookConfiguration meta.v1.DeleteOptions""".split()
+ROOTS = """
+core.v1.Namespace core.v1.Node core.v1.Pod core.v1.Service core.v1.Endpoints core.v1.ConfigMap core.v1.Secret
+core.v1.Event core.v1.ServiceAccount core.v1.PersistentVolumeClaim core.v1.Binding apps.v1.StatefulSet
+apps.v1.Deployment apps.v1.ReplicaSet apps.v1.DaemonSet apps.v1.ControllerRevision batch.v1.Job
+coordination.v1.Lease storage.v1.StorageClass policy.v1.PodDisruptionBudget policy.v1.Eviction
+autoscaling.v1.Scale admissionregistration.v1.ValidatingWebhookConfiguration
+admissionregistration.v1.MutatingWebhookConfiguration meta.v1.DeleteOptions
+""".split()  # noqa: SIM905 (a table of words)
 TYPES = {1: "double", 2: "float", 3: "int", 5: "int", 4: "int", 13: "int", 8: "bool", 9: "string", 12: "bytes"}
 MESSAGE, REPEATED = 11, 3
 

@@ -361,11 +361,10 @@ def test_wait_for_a_condition_and_for_the_end(kubectl: Kubectl, space: str, node
 
 
 def test_logs_are_followed_to_their_end_and_read_from_before_a_restart(kubectl: Kubectl, space: str, node: str) -> None:
-    script = "import time\nfor n in range(3): print('line', n); time.sleep(0.3)"
+    script = "import time\nfor n in range(3): print('line', n); time.sleep(0.5)"
     kubectl("apply", "-n", space, "-f", "-", body=pod("p", script, restartPolicy="Never"))
-    kubectl("wait", "--for=jsonpath={.status.containerStatuses}", "pod/p", "-n", space, "--timeout=30s")
-    while "waiting to start" in (done := kubectl.run("logs", "-f", "p", "-n", space)).stderr:
-        pass
+    kubectl("wait", "--for=jsonpath={.status.phase}=Running", "pod/p", "-n", space, "--timeout=30s")
+    done = kubectl.run("logs", "-f", "p", "-n", space)
     assert done.stdout == "line 0\nline 1\nline 2\n", done.stderr
     assert kubectl("logs", "p", "-n", space, "--tail=1") == "line 2\n"
     assert "is not valid for pod" in kubectl.fails("logs", "p", "-c", "x", "-n", space)

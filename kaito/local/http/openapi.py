@@ -157,6 +157,9 @@ def _paths_of(item: Resource, name: str) -> dict[str, Json]:
             "parameters": [*shared, _in_path("name")],
         },
     }
+    if item.namespaced:
+        of_all = base.removesuffix("/namespaces/{namespace}")
+        found[f"{of_all}/{item.plural}"] = {"get": operation("list", READING), "parameters": []}
     if "status" in item.subresources:
         found[f"{base}/{item.plural}/{{name}}/status"] = {
             "get": operation("get", ("pretty",)),
