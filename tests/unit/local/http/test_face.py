@@ -67,7 +67,8 @@ async def test_more_requests_than_the_limit_are_asked_to_come_again(monkeypatch:
         (b'{"metadata":{"labels":{"a":1}}}', "application/json", 400),
         (b'{"metadata":{"name":["a"]}}', "application/json", 400),
         (b'{"data":{"a":{}}}', "application/json", 400),
-        (b"k8s\0", "application/vnd.kubernetes.protobuf", 415),
+        (b"k8s\0", "application/vnd.kubernetes.protobuf", 400),
+        (b"x", "application/cbor", 415),
     ],
 )
 async def test_a_broken_body_is_the_senders_error(body: bytes, content_type: str, status: int) -> None:
