@@ -42,6 +42,8 @@ class Event(StrEnum):
     TUNING_COMPLETED = "tuning completed"
     DATA_FETCHED = "data fetched"
     ADAPTER_PUSHED = "adapter pushed"
+    IMAGE_PULLED = "image pulled"
+    IMAGE_PUSHED = "image pushed"
 
 
 def set_up_logs(

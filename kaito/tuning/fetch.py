@@ -1,4 +1,4 @@
-"""python -m kaito.tuning.fetch: brings data, or an adapter, from URLs or an image into a folder."""
+"""python -m kaito.tuning.fetch: brings data from URLs into a folder. For images see `kaito.oci`."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ import structlog
 
 from kaito.backoff import Backoff
 from kaito.logs import Event, set_up_logs
+from kaito.oci.errors import ImageError
 from kaito.tuning.download import Limits, download_all, parse_source
 from kaito.tuning.errors import TuningError
-from kaito.tuning.image_pull import pull
 
 GIB = 1 << 30
 BYTES_MAX = 500 * GIB
@@ -24,10 +24,8 @@ BYTES_MAX = 500 * GIB
 def parser() -> argparse.ArgumentParser:
     found = argparse.ArgumentParser(prog="python -m kaito.tuning.fetch", description=__doc__)
     add = found.add_argument
-    add("--url", action="append", default=[], help="http or https, with #sha256=HEX to check it; may be repeated")
-    add("--image", default="", help="an image with the files under /data")
+    add("--url", action="append", required=True, help="http or https, with #sha256=HEX to check it; may be repeated")
     add("--to", type=Path, required=True, metavar="FOLDER")
-    add("--auth-dir", type=Path, metavar="FOLDER", help="folder with docker configurations (config.json) below it")
     add("--bytes-max", type=int, default=BYTES_MAX, metavar="N", help=f"of all files (default {BYTES_MAX})")
     add("--termination-log", type=Path, metavar="FILE", help="where the reason of a failure goes as well")
     return found
@@ -46,7 +44,7 @@ def main(argv: Sequence[str]) -> int:
     return 0
 
 
-def report(error: TuningError, termination_log: Path | None) -> int:
+def report(error: TuningError | ImageError, termination_log: Path | None) -> int:
     """Says why it ended: in the log and as the container's last words."""
     words = str(error)
     if termination_log is not None:
@@ -55,19 +53,7 @@ def report(error: TuningError, termination_log: Path | None) -> int:
     return error.exit_status
 
 
-def auth_files(folder: Path | None) -> list[Path]:
-    """The docker configurations below the folder: one of each Secret that is mounted there."""
-    if folder is None:
-        return []
-    named = ("config.json", ".dockerconfigjson")  # a mounted Secret keeps its versions in folders with two dots
-    return sorted(
-        path for path in folder.rglob("*") if path.name in named and ".." not in str(path.relative_to(folder))
-    )
-
-
 def _fetch(args: argparse.Namespace) -> list[Path]:
-    if args.image:
-        return pull(args.image, args.to, auth_files(args.auth_dir), bytes_max=args.bytes_max)
     args.to.mkdir(parents=True, exist_ok=True)
     sources = [parse_source(url) for url in args.url]
     backoff = Backoff(2.0, 30.0, Random())

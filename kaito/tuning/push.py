@@ -16,10 +16,12 @@ import structlog
 
 from kaito.clock import rfc3339, wall_clock
 from kaito.logs import Event, set_up_logs
+from kaito.oci.errors import ImageError
+from kaito.oci.push import MODEL_ANNOTATION, push
+from kaito.oci.registry import auth_files
 from kaito.tuning.errors import EXIT_CONFIG, EXIT_RESOURCES, ConfigError, TuningError
-from kaito.tuning.fetch import auth_files, report
+from kaito.tuning.fetch import report
 from kaito.tuning.folder import OutputFolder
-from kaito.tuning.image_push import MODEL_ANNOTATION, push
 
 LOOK_EVERY_S = 1.0
 SILENCE_MAX_S = 6 * 3600.0  # a download of the largest model takes less
@@ -32,7 +34,7 @@ def parser() -> argparse.ArgumentParser:
     add("--output-dir", type=Path, required=True, metavar="FOLDER", help="the trainer's")
     add("--image", required=True, help="the image to push, with a tag")
     add("--model", default="", help="the name of the base model, for the annotation " + MODEL_ANNOTATION)
-    add("--auth-dir", type=Path, metavar="FOLDER", help="folder with docker configurations (config.json) below it")
+    add("--auth-dir", type=Path, metavar="FOLDER", help="folder with docker configurations , *.json")
     add(
         "--silence-max",
         type=float,
@@ -56,7 +58,7 @@ def main(argv: Sequence[str]) -> int:
         if not files:
             raise ConfigError(f"{folder.path}: the run has completed and left no adapter")
         digest = push(args.image, files, auth_files(args.auth_dir), annotations=annotations)
-    except TuningError as error:
+    except (TuningError, ImageError) as error:
         return report(error, args.termination_log)
     log = structlog.get_logger("kaito.tuning")
     log.info(Event.ADAPTER_PUSHED, image=args.image, digest=digest, files=[path.name for path in files])

@@ -14,15 +14,21 @@ import requests
 
 from kaito.clock import wall_clock
 from kaito.images import parse_image
+from kaito.oci.__main__ import main as oci_main
+from kaito.oci.errors import ImageRejected
+from kaito.oci.pull import pull as pull_path
+from kaito.oci.push import MODEL_ANNOTATION, push
+from kaito.oci.registry import Client, credentials_for, sha256_of
 from kaito.tuning import push as pusher
 from kaito.tuning.errors import EXIT_CONFIG, ConfigError, TuningError
 from kaito.tuning.folder import OutputFolder
-from kaito.tuning.image_pull import pull
-from kaito.tuning.image_push import MODEL_ANNOTATION, push
-from kaito.tuning.registry import Client, credentials_for, sha256_of
 from tests.contract.registry import HTPASSWD, docker_config, running_registry
 
 LIMIT = 1 << 30
+
+
+def pull(text: str, folder: Path, secrets: list[Path], *, bytes_max: int) -> list[Path]:
+    return pull_path(text, folder, secrets, path="data", bytes_max=bytes_max)
 
 
 @pytest.fixture(scope="module")
@@ -76,21 +82,21 @@ def test_credentials_come_from_the_secret_that_names_the_registry(tmp_path: Path
         assert len(pull(f"{address}/a:1", tmp_path / "back", [wrong, right], bytes_max=LIMIT)) == 3
         for secrets, tried in (([], 0), ([elsewhere], 0), ([wrong], 1)):
             message = f"refuses to pull it .*; {tried} of the given Secrets name {address}: name a Secret of the type"
-            with pytest.raises(ConfigError, match=message):
+            with pytest.raises(ImageRejected, match=message):
                 pull(f"{address}/a:1", tmp_path / "none", secrets, bytes_max=LIMIT)
-        with pytest.raises(ConfigError, match="refuses to push it"):
+        with pytest.raises(ImageRejected, match="refuses to push it"):
             push(f"{address}/a:2", sorted(adapter.iterdir()), [wrong], annotations={})
 
 
 def test_what_is_not_there_is_said(registry: str, tmp_path: Path, adapter: Path) -> None:
-    with pytest.raises(ConfigError, match=r"org/none:1: not found in the registry \(status 404\)"):
+    with pytest.raises(ImageRejected, match=r"org/none:1: not found in the registry \(status 404\)"):
         pull(f"{registry}/org/none:1", tmp_path, [], bytes_max=LIMIT)
-    with pytest.raises(ConfigError, match="is not the name of an image"):
+    with pytest.raises(ImageRejected, match="is not the name of an image"):
         pull(f"{registry}/Org/None:1", tmp_path, [], bytes_max=LIMIT)
     push(f"{registry}/org/big:1", sorted(adapter.iterdir()), [], annotations={})
-    with pytest.raises(ConfigError, match="and 100 are the limit"):
+    with pytest.raises(ImageRejected, match="and 100 are the limit"):
         pull(f"{registry}/org/big:1", tmp_path / "big", [], bytes_max=100)
-    with pytest.raises(ConfigError, match="unpacks to more than the limit"):
+    with pytest.raises(ImageRejected, match="unpacks to more than the limit"):
         pull(f"{registry}/org/big:1", tmp_path / "big", [], bytes_max=1_000_000)
 
 
@@ -147,9 +153,18 @@ def test_nothing_leaves_the_folder(registry: str, tmp_path: Path) -> None:
     assert not Path("/etc/evil").exists() and not (tmp_path / "evil").exists()
 
 
+def test_a_whole_image_comes_out_where_no_path_is_named(registry: str, tmp_path: Path) -> None:
+    layered(registry, "org/whole", tar_of({"./weights/a.bin": b"a", "config.json": b"{}"}))
+    command = ["pull", f"--image={registry}/org/whole:1", f"--into={tmp_path / 'to'}"]
+    assert oci_main(command) == 0
+    assert (tmp_path / "to" / "weights" / "a.bin").read_bytes() == b"a"
+    assert (tmp_path / "to" / "config.json").read_bytes() == b"{}"
+    assert oci_main([*command[:1], "--image=A", *command[2:]]) == 2
+
+
 def test_an_image_without_data_says_where_it_was_looked_for(registry: str, tmp_path: Path) -> None:
     layered(registry, "org/nothing", tar_of({"bin/sh": b"x"}))
-    with pytest.raises(ConfigError, match="nothing under /data in the image"):
+    with pytest.raises(ImageRejected, match="nothing under /data in the image"):
         pull(f"{registry}/org/nothing:1", tmp_path / "to", [], bytes_max=LIMIT)
 
 
@@ -160,7 +175,7 @@ def test_a_hubs_credentials_are_found_under_its_old_names(tmp_path: Path) -> Non
     assert credentials_for(parse_image("org/a"), [path]) == ["dTpw"]
     assert credentials_for(parse_image("ghcr.io/org/a"), [path]) == ["x"]
     path.write_text("[]")
-    with pytest.raises(ConfigError, match="not a docker configuration"):
+    with pytest.raises(ImageRejected, match="not a docker configuration"):
         credentials_for(parse_image("org/a"), [path])
 
 

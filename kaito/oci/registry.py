@@ -21,12 +21,11 @@ from oras.provider import Registry
 
 from kaito.backoff import Backoff
 from kaito.images import DEFAULT_REGISTRY, ImageName, parse_image
-from kaito.tuning.errors import ConfigError, TuningError
+from kaito.oci.errors import ImageError, ImageRejected, Refused
 
 HUB_HOST = "registry-1.docker.io"  # where docker.io's images really are
 HUB_KEYS = frozenset({"docker.io", "index.docker.io", "registry-1.docker.io"})
 MANIFEST = "application/vnd.oci.image.manifest.v1+json"
-DATA_PREFIX = "data"
 ATTEMPTS_MAX = 4
 TIMEOUT_S = (30.0, 120.0)  # to connect, and between two bytes
 
@@ -46,7 +45,7 @@ class Client(Registry):  # type: ignore[misc]
         self._backoff = Backoff(0.5, 8.0, Random())
 
     def do_request(self, url: str, method: str = "GET", **options: Any) -> requests.Response:
-        """The answer, after an authentication where one is asked for. Raises TuningError when there is none."""
+        """The answer, after an authentication where one is asked for. Raises ImageError when there is none."""
         self._backoff.reset()
         for attempt in range(1, ATTEMPTS_MAX + 1):
             try:
@@ -63,7 +62,7 @@ class Client(Registry):  # type: ignore[misc]
                 trouble = f"status {response.status_code}"
             if attempt < ATTEMPTS_MAX:
                 time.sleep(self._backoff.next_s())
-        raise TuningError(f"{self.image.registry}: {trouble} (after {ATTEMPTS_MAX} attempts)")
+        raise ImageError(f"{self.image.registry}: {trouble} (after {ATTEMPTS_MAX} attempts)")
 
 
 class _Challenged(TokenAuth):  # type: ignore[misc]
@@ -91,10 +90,6 @@ class _Challenged(TokenAuth):  # type: ignore[misc]
         """Credentials are chosen by `credentials_for`; the home folder of whoever runs this is none of them."""
 
 
-class Refused(TuningError):
-    """The registry does not accept the credentials."""
-
-
 @dataclass(frozen=True, slots=True)
 class Layer:
     """A blob of an image. `size` in bytes; `title` is the file name that an artifact gives it."""
@@ -108,7 +103,7 @@ class Layer:
 def with_credentials(image: ImageName, auth_files: Iterable[Path], verb: str, work: Callable[[Client], T]) -> T:
     """What `work` returns with the first credentials that the registry accepts; none at all are tried last.
 
-    Raises ConfigError when it accepts no one's, and whatever else `work` raises.
+    Raises ImageRejected when it accepts no one's, and whatever else `work` raises.
     """
     refusals: list[str] = []
     for basic in [*credentials_for(image, auth_files), ""]:
@@ -116,19 +111,28 @@ def with_credentials(image: ImageName, auth_files: Iterable[Path], verb: str, wo
             return work(Client(image, basic))
         except Refused as error:
             refusals.append(str(error))
-    raise ConfigError(
+    raise ImageRejected(
         f"{image}: the registry refuses to {verb} it ({refusals[0]}); {len(refusals) - 1} of the given Secrets name "
         f"{image.registry}: name a Secret of the type kubernetes.io/dockerconfigjson with credentials for it"
     )
 
 
+def auth_files(folder: Path | None) -> list[Path]:
+    """The docker configurations in the folder and below it, as Secrets are mounted there."""
+    if folder is None:
+        return []
+    found = (path for path in folder.rglob("*") if path.suffix == ".json" or path.name == ".dockerconfigjson")
+    # A mounted Secret keeps its versions in folders whose names begin with two dots.
+    return sorted(path for path in found if ".." not in str(path.relative_to(folder)))
+
+
 def image_name(text: str) -> ImageName:
-    """The parsed name. Raises ConfigError."""
+    """The parsed name. Raises ImageRejected."""
     logging.getLogger("oras").setLevel(logging.ERROR)
     try:
         return parse_image(text)
     except ValueError as error:
-        raise ConfigError(str(error)) from error
+        raise ImageRejected(str(error)) from error
 
 
 def is_plain(registry: str) -> bool:
@@ -141,13 +145,13 @@ def is_plain(registry: str) -> bool:
 
 
 def credentials_for(image: ImageName, auth_files: Iterable[Path]) -> list[str]:
-    """user:password in base64 of every docker configuration that knows the registry. Raises ConfigError."""
+    """user:password in base64 of every docker configuration that knows the registry. Raises ImageRejected."""
     found = []
     for path in auth_files:
         try:
             auths = json.loads(path.read_text(encoding="utf-8")).get("auths") or {}
         except (OSError, ValueError, AttributeError) as error:
-            raise ConfigError(f"{path}: not a docker configuration (config.json with auths): {error}") from error
+            raise ImageRejected(f"{path}: not a docker configuration (config.json with auths): {error}") from error
         for key, entry in auths.items():
             host = urlsplit(key if "//" in key else f"//{key}").netloc
             if host == image.registry or (image.registry == DEFAULT_REGISTRY and host in HUB_KEYS):

@@ -1,4 +1,4 @@
-"""What lies under /data of an image, or an artifact's files, into a folder: checked, bounded, nothing outside of it."""
+"""What lies in an image, or an artifact's files, into a folder: checked, bounded, nothing outside of it."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from typing import IO, Any
 import requests
 
 from kaito.images import ImageName
-from kaito.tuning.errors import ConfigError, ResourceError, TuningError
-from kaito.tuning.registry import DATA_PREFIX, MANIFEST, Client, Layer, image_name, sha256_of, with_credentials
+from kaito.oci.errors import ImageError, ImageRejected
+from kaito.oci.registry import MANIFEST, Client, Layer, image_name, sha256_of, with_credentials
 
 ACCEPTED = (
     MANIFEST,
@@ -30,8 +30,8 @@ FILES_MAX = 100_000
 CHUNK_BYTES = 1 << 20
 
 
-def pull(text: str, folder: Path, auth_files: Iterable[Path], *, bytes_max: int) -> list[Path]:
-    """What the image holds under /data, or an artifact's files, into the folder. Raises TuningError.
+def pull(text: str, folder: Path, auth_files: Iterable[Path], *, path: str, bytes_max: int) -> list[Path]:
+    """What the image holds under `path` (empty: all of it), or an artifact's files, into the folder. Raises ImageError.
 
     The folder gets all of it or, after an error, whatever had come; it is complete only when this returns.
     """
@@ -40,7 +40,7 @@ def pull(text: str, folder: Path, auth_files: Iterable[Path], *, bytes_max: int)
     layers = [_layer(entry) for entry in manifest.get("layers") or []]
     total = sum(layer.size for layer in layers)
     if total > bytes_max:
-        raise ConfigError(f"{image}: {total} bytes packed, and {bytes_max} are the limit")
+        raise ImageRejected(f"{image}: {total} bytes packed, and {bytes_max} are the limit")
     folder.mkdir(parents=True, exist_ok=True)
     budget = _Budget(image, bytes_max)
     for layer in layers:
@@ -49,10 +49,10 @@ def pull(text: str, folder: Path, auth_files: Iterable[Path], *, bytes_max: int)
             if layer.title and "tar" not in layer.media_type:
                 _place(Path(file.name), folder, layer.title)
             else:
-                _unpack(file, folder, budget)
-    found = sorted(path for path in folder.rglob("*") if path.is_file() and not path.name.startswith(".layer-"))
+                _unpack(file, folder, path.strip("/"), budget)
+    found = sorted(each for each in folder.rglob("*") if each.is_file() and not each.name.startswith(".layer-"))
     if not found:
-        raise ConfigError(f"{image}: nothing under /{DATA_PREFIX} in the image: put the files there")
+        raise ImageRejected(f"{image}: nothing under /{path} in the image: put the files there")
     return found
 
 
@@ -60,20 +60,20 @@ def _manifest(client: Client, reference: str, depth: int = 0) -> dict[str, Any]:
     """The manifest for this reference; of an index, the one for Linux. A digest that was asked for is checked."""
     response = client.do_request(f"{client.base}/manifests/{reference}", headers={"Accept": ", ".join(ACCEPTED)})
     if response.status_code != 200:
-        raise ConfigError(f"{client.image}: not found in the registry (status {response.status_code})")
+        raise ImageRejected(f"{client.image}: not found in the registry (status {response.status_code})")
     if len(response.content) > MANIFEST_BYTES_MAX:
-        raise ConfigError(f"{client.image}: a manifest of more than {MANIFEST_BYTES_MAX} bytes")
+        raise ImageRejected(f"{client.image}: a manifest of more than {MANIFEST_BYTES_MAX} bytes")
     if reference.startswith("sha256:") and sha256_of(response.content) != reference:
-        raise TuningError(f"{client.image}: the manifest is not the one of {reference}: the registry is broken")
+        raise ImageError(f"{client.image}: the manifest is not the one of {reference}: the registry is broken")
     try:
         manifest: dict[str, Any] = response.json()
     except ValueError as error:
-        raise TuningError(f"{client.image}: the manifest is not JSON: {error}") from error
+        raise ImageError(f"{client.image}: the manifest is not JSON: {error}") from error
     if "manifests" not in manifest:
         return manifest
     entries = [entry for entry in manifest["manifests"] if _is_for_us(entry)]
     if not entries or depth:
-        raise ConfigError(f"{client.image}: no image for linux/amd64 in its index")
+        raise ImageRejected(f"{client.image}: no image for linux/amd64 in its index")
     return _manifest(client, str(entries[0]["digest"]), depth + 1)
 
 
@@ -90,7 +90,7 @@ def _layer(entry: Mapping[str, Any]) -> Layer:
 def _fetch_blob(client: Client, layer: Layer, file: IO[bytes]) -> None:
     response = client.do_request(f"{client.base}/blobs/{layer.digest}", stream=True)
     if response.status_code != 200:
-        raise TuningError(f"{client.image}: layer {layer.digest}: status {response.status_code}")
+        raise ImageError(f"{client.image}: layer {layer.digest}: status {response.status_code}")
     found, size = hashlib.sha256(), 0
     try:
         for chunk in response.iter_content(CHUNK_BYTES):
@@ -100,10 +100,10 @@ def _fetch_blob(client: Client, layer: Layer, file: IO[bytes]) -> None:
             found.update(chunk)
             file.write(chunk)
     except requests.RequestException as error:
-        raise TuningError(f"{client.image}: layer {layer.digest} broke off after {size} bytes: {error}") from error
+        raise ImageError(f"{client.image}: layer {layer.digest} broke off after {size} bytes: {error}") from error
     file.flush()
     if size != layer.size or f"sha256:{found.hexdigest()}" != layer.digest:
-        raise TuningError(f"{client.image}: layer {layer.digest} came broken: {size} bytes, expected {layer.size}")
+        raise ImageError(f"{client.image}: layer {layer.digest} came broken: {size} bytes, expected {layer.size}")
 
 
 @dataclass(slots=True)
@@ -118,16 +118,16 @@ class _Budget:
         self.bytes_left -= size
         self.files_left -= 1
         if self.bytes_left < 0 or self.files_left < 0:
-            raise ConfigError(f"{self.image}: unpacks to more than the limit of bytes or of {FILES_MAX} files")
+            raise ImageRejected(f"{self.image}: unpacks to more than the limit of bytes or of {FILES_MAX} files")
 
 
-def _unpack(file: IO[bytes], folder: Path, budget: _Budget) -> None:
-    """Members under data/ without that part; a whiteout removes what an earlier layer brought."""
+def _unpack(file: IO[bytes], folder: Path, path: str, budget: _Budget) -> None:
+    """Members under the path without that part; a whiteout removes what an earlier layer brought."""
     file.seek(0)
     try:
         with tarfile.open(fileobj=file, mode="r:*") as archive:
             for member in archive:
-                name = _below_data(member.name)
+                name = _below(path, member.name)
                 if not name:
                     continue
                 if Path(name).name.startswith(".wh."):
@@ -138,16 +138,18 @@ def _unpack(file: IO[bytes], folder: Path, budget: _Budget) -> None:
                 budget.take(member.size)
                 archive.extract(member.replace(name=name, deep=False), folder, filter="data")
     except (tarfile.TarError, EOFError, gzip.BadGzipFile) as error:
-        raise ConfigError(f"{budget.image}: a layer cannot be unpacked: {error}") from error
+        raise ImageRejected(f"{budget.image}: a layer cannot be unpacked: {error}") from error
     except OSError as error:
-        raise ResourceError(f"{budget.image}: cannot be unpacked to {folder}: {error}") from error
+        raise ImageError(f"{budget.image}: cannot be unpacked to {folder}: {error}") from error
 
 
-def _below_data(name: str) -> str:
+def _below(path: str, name: str) -> str:
+    """The member's name from the path on; empty where it lies elsewhere, or would."""
     parts = [part for part in name.split("/") if part not in ("", ".")]
-    if len(parts) < 2 or parts[0] != DATA_PREFIX or ".." in parts:
+    above = [part for part in path.split("/") if part]
+    if ".." in parts or len(parts) <= len(above) or parts[: len(above)] != above:
         return ""
-    return "/".join(parts[1:])
+    return "/".join(parts[len(above) :])
 
 
 def _white_out(folder: Path, name: str) -> None:

@@ -15,9 +15,8 @@ from urllib.parse import urljoin, urlsplit
 
 import requests
 
-from kaito.tuning.errors import ConfigError, TuningError
-from kaito.tuning.registry import (
-    DATA_PREFIX,
+from kaito.oci.errors import ImageError, ImageRejected
+from kaito.oci.registry import (
     MANIFEST,
     Client,
     Layer,
@@ -29,14 +28,15 @@ from kaito.tuning.registry import (
 
 CONFIG = "application/vnd.oci.image.config.v1+json"
 LAYER = "application/vnd.oci.image.layer.v1.tar+gzip"
+DATA_PREFIX = "data"
 MODEL_ANNOTATION = "sh.kaito.model.name"
 
 
 def push(text: str, files: Sequence[Path], auth_files: Iterable[Path], *, annotations: Mapping[str, str]) -> str:
-    """An image with the files under /data; returns its digest. Raises TuningError."""
+    """An image with the files under /data; returns its digest. Raises ImageError."""
     image = image_name(text)
     if image.digest:
-        raise ConfigError(f"{image}: an image is pushed under a tag, not a digest")
+        raise ImageRejected(f"{image}: an image is pushed under a tag, not a digest")
     with tempfile.TemporaryDirectory(dir=files[0].parent, prefix=".push-") as scratch:
         packed = Path(scratch, "layer.tar.gz")
         layer, diff_id = _pack(files, packed)
@@ -98,7 +98,7 @@ def _upload(client: Client, layer: Layer, path: Path) -> None:
         return
     started = client.do_request(f"{client.base}/blobs/uploads/", "POST", headers={"Content-Length": "0"})
     if started.status_code != 202:
-        raise TuningError(f"{client.image}: no upload can be started: status {started.status_code} {words_of(started)}")
+        raise ImageError(f"{client.image}: no upload can be started: status {started.status_code} {words_of(started)}")
     target = urljoin(started.url, started.headers["Location"])
     target += ("&" if urlsplit(target).query else "?") + f"digest={layer.digest}"
     headers = {"Content-Type": "application/octet-stream", **client.auth.get_auth_header()}
@@ -106,9 +106,9 @@ def _upload(client: Client, layer: Layer, path: Path) -> None:
         with path.open("rb") as file:
             ended = client.session.request("PUT", target, data=file, headers=headers)
     except requests.RequestException as error:
-        raise TuningError(f"{client.image}: the upload of {layer.size} bytes broke off: {error}") from error
+        raise ImageError(f"{client.image}: the upload of {layer.size} bytes broke off: {error}") from error
     if ended.status_code != 201:
-        raise TuningError(f"{client.image}: the upload was not taken: status {ended.status_code} {words_of(ended)}")
+        raise ImageError(f"{client.image}: the upload was not taken: status {ended.status_code} {words_of(ended)}")
 
 
 def _put_manifest(client: Client, layer: Layer, config: Layer, annotations: Mapping[str, str]) -> str:
@@ -123,7 +123,7 @@ def _put_manifest(client: Client, layer: Layer, config: Layer, annotations: Mapp
     url = f"{client.base}/manifests/{client.image.reference}"
     answer = client.do_request(url, "PUT", data=body, headers={"Content-Type": MANIFEST})
     if answer.status_code not in (200, 201):
-        raise TuningError(f"{client.image}: the manifest was not taken: {answer.status_code} {words_of(answer)}")
+        raise ImageError(f"{client.image}: the manifest was not taken: {answer.status_code} {words_of(answer)}")
     return sha256_of(body)
 
 
