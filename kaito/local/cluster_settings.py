@@ -7,12 +7,15 @@ from pathlib import Path
 from typing import Literal
 
 from kaito.local.robots.run import ALL_ROBOTS
-from kaito.local.robots.settings import INFERENCE_IMAGE, RobotSettings
+from kaito.local.robots.settings import INFERENCE_IMAGE, TUNING_IMAGE, RobotSettings
 
 MINORS = (20, 36)  # the ends of what we emulate
 
 # The images that stand for commands of this machine where a container names none.
-OWN_IMAGES: dict[str, tuple[str, ...]] = {INFERENCE_IMAGE: ("python", "-m", "kaito.inference")}
+OWN_IMAGES: dict[str, tuple[str, ...]] = {
+    INFERENCE_IMAGE: ("python", "-m", "kaito.inference"),
+    TUNING_IMAGE: ("python", "-m", "kaito.tuning"),
+}
 
 
 @dataclass(frozen=True, slots=True)

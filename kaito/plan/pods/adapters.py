@@ -10,7 +10,6 @@ from kaito.plan.pods.images import PulledImage, pulled, volume_name
 from kaito.plan.pods.part import PodPart, together
 
 ADAPTERS_DIR = "/mnt/adapter"
-DATA_DIR = "data"  # where an image of an adapter holds its files
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +35,7 @@ def _one(adapter: Adapter, puller: str, uses_image_volumes: bool) -> PodPart:
         name = volume_name(adapter.name)
         mount = {"name": name, "mountPath": target, "readOnly": True}
         return PodPart(({"name": name, **adapter.volume},), (mount,))
-    image = PulledImage(adapter.name, adapter.image, target, DATA_DIR, adapter.pull_secrets)
+    image = PulledImage(adapter.name, adapter.image, target, adapter.pull_secrets)
     return pulled(image, puller=puller, uses_volumes=uses_image_volumes)
 
 

@@ -410,21 +410,19 @@ def pod_of(**ws: Any) -> Json:
 def test_an_adapter_from_an_image_is_pulled_with_its_secrets_into_a_folder_of_its_name() -> None:
     spec = pod_of(**VARIANTS["adapter from an image"])
     (puller,), (server,) = spec["initContainers"], spec["containers"]
-    assert puller["image"] == DEFAULTS.inference_image
+    assert puller["image"] == DEFAULTS.tuning_image
     assert puller["command"] == [
         "python",
         "-m",
-        "kaito.oci",
-        "pull",
+        "kaito.tuning.fetch",
         "--image=registry/adapter:1",
-        "--into=/mnt/adapter/mine.v1",
-        "--path=data",
+        "--to=/mnt/adapter/mine.v1",
         "--auth-dir=/mnt/registry-auth",
     ]
     volume = "adapter-volume-mine-v1"
     assert {"name": volume, "mountPath": "/mnt/adapter/mine.v1", "readOnly": True} in server["volumeMounts"]
     assert {"name": volume, "mountPath": "/mnt/adapter/mine.v1"} in puller["volumeMounts"]
-    secret = {"name": "pull", "items": [{"key": ".dockerconfigjson", "path": "pull.json"}]}
+    secret = {"name": "pull", "items": [{"key": ".dockerconfigjson", "path": "pull/config.json"}]}
     assert {"name": "registry-auth-mine-v1", "projected": {"sources": [{"secret": secret}]}} in spec["volumes"]
     assert {"name": "mine.v1", "value": "0.5"} in server["env"] and "--enable-lora" in server["command"]
 
@@ -441,7 +439,7 @@ def test_where_nodes_mount_images_nothing_is_pulled() -> None:
 def test_the_weights_of_a_private_preset_come_from_its_image() -> None:
     spec = pod_of(**VARIANTS["weights from an image"])
     (puller,), (server,) = spec["initContainers"], spec["containers"]
-    assert "--image=registry/phi-weights:2" in puller["command"] and "--into=/workspace/weights" in puller["command"]
+    assert "--image=registry/phi-weights:2" in puller["command"] and "--to=/workspace/weights" in puller["command"]
     assert "--model=/workspace/weights" in server["command"]
     assert not [word for word in server["command"] if word.startswith("--download-dir")]
 
