@@ -44,6 +44,15 @@ class Event(StrEnum):
     ADAPTER_PUSHED = "adapter pushed"
     IMAGE_PULLED = "image pulled"
     IMAGE_PUSHED = "image pushed"
+    STORAGE_DAMAGED = "storage damaged"
+    SNAPSHOT_FAILED = "snapshot failed"
+    VECTORS_LEFT_BEHIND = "vectors left behind"
+    INDEX_OPENED = "index opened"
+    INDEX_UNUSABLE = "index unusable"
+    GUARDRAILS_LOADED = "guardrails loaded"
+    GUARDRAILS_REFUSED = "guardrails refused"
+    LLM_RETRIED = "llm retried"
+    MODELS_UNKNOWN = "models unknown"
 
 
 def set_up_logs(

@@ -1,0 +1,37 @@
+"""Text to vectors of length 1."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from kaito.rag.postings import Float32s
+
+
+class Embedding(Protocol):
+    """A model that embeds. Safe to call from many tasks: what is asked at the same time is computed together."""
+
+    @property
+    def model(self) -> str: ...
+
+    @property
+    def dimensions(self) -> int: ...
+
+    @property
+    def mode(self) -> str:
+        """`local` or `remote`, as the metrics say it."""
+        ...
+
+    async def query(self, text: str) -> Float32s:
+        """[d]. Raises EmbeddingFailed."""
+        ...
+
+    async def documents(self, texts: Sequence[str]) -> Float32s:
+        """[n, d], one row a text. Raises EmbeddingFailed."""
+        ...
+
+    async def close(self) -> None: ...
+
+
+class EmbeddingFailed(RuntimeError):
+    """The model or its server could not embed; the message says why."""

@@ -1,0 +1,1 @@
+"""One family of routes a file."""

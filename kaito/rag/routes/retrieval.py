@@ -1,0 +1,62 @@
+"""/retrieve."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from aiohttp import web
+
+from kaito.rag import wire
+from kaito.rag.problems import Problem, answer
+from kaito.rag.retrieve import Found, Query
+from kaito.rag.routes.bodies import body_of
+from kaito.rag.service import Service
+from kaito.rag.vectors import node_id
+
+
+def add_routes(router: web.UrlDispatcher, service: Service) -> None:
+    settings, metrics = service.settings, service.metrics
+
+    async def retrieve(request: web.Request) -> web.Response:
+        with metrics.operation("retrieve"):
+            body = await body_of(request, wire.RetrieveRequest, settings.limits)
+            _check_count(body.max_node_count, settings.top_k_max)
+            index = service.indexes.get(body.index_name)
+            if not body.query.strip():
+                raise Problem(400, "Query string cannot be empty.")
+            query = Query(
+                body.query,
+                body.max_node_count,
+                body.metadata_filter,
+                body.mode,
+                body.similarity_threshold,
+                body.mmr_lambda,
+            )
+            found = await service.find(index, query)
+            metrics.result_count.observe(len(found))
+            metrics.scores([one.similarity for one in found if one.similarity is not None])
+            results = [node_with_score(one, index.folder.header.uid) for one in found]
+            return answer({"query": body.query, "results": results, "count": len(results)})
+
+    router.add_post("/retrieve", retrieve)
+
+
+def _check_count(count: int, bound: int) -> None:
+    if count > bound:
+        message = f"Input should be less than or equal to {bound}"
+        raise Problem(
+            422, [{"type": "less_than_equal", "loc": ["body", "max_node_count"], "msg": message, "input": count}]
+        )
+
+
+def node_with_score(found: Found, uid: str) -> dict[str, Any]:
+    return {
+        "doc_id": found.document.doc_id,
+        "node_id": node_id(uid, found.number),
+        "text": found.text,
+        "score": found.score,
+        "dense_score": found.similarity,
+        "sparse_score": found.bm25 or None,
+        "source": found.source,
+        "metadata": found.document.metadata,
+    }
