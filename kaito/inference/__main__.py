@@ -12,6 +12,8 @@ from kaito.inference.arguments import ArgumentError, parse
 from kaito.inference.server import serve
 from kaito.inference.settings import ServerSettings
 from kaito.logs import Event, set_up_logs
+from kaito.web.auth import KeysUnreadable
+from kaito.web.tracing import TracingUnavailable
 
 
 def main(argv: list[str]) -> int:
@@ -30,7 +32,10 @@ def main(argv: list[str]) -> int:
     try:
         return _run(settings)
     except OSError as error:
-        sys.stderr.write(f"kaito.inference: cannot listen on {settings.host}:{settings.port}: {error.strerror}\n")
+        sys.stderr.write(f"kaito.inference: cannot listen on {settings.host}:{settings.port}: {error}\n")
+        return 1
+    except (KeysUnreadable, TracingUnavailable) as error:
+        sys.stderr.write(f"kaito.inference: {error}\n")
         return 1
 
 

@@ -22,11 +22,11 @@ class Admission:
     waiting, times the usual duration, over the slots.
     """
 
-    def __init__(self, slots: int, queue_max: int, clock: Callable[[], float]) -> None:
+    def __init__(self, slots: int, queue_max: int, clock: Callable[[], float], on_refused: Callable[[], None]) -> None:
         assert slots > 0 and queue_max >= 0
         self.slots, self.queue_max = slots, queue_max
         self.running = 0
-        self.refused = 0
+        self._on_refused = on_refused
         self._queue: deque[asyncio.Future[None]] = deque()
         self._clock = clock
         self._usual_s = ASSUMED_S
@@ -44,7 +44,7 @@ class Admission:
             self.running += 1
             return None
         if self.waiting >= self.queue_max:
-            self.refused += 1
+            self._on_refused()
             message = (
                 f"The server is at its limit: {self.running} requests run (of {self.slots} slots) and {self.waiting} "
                 f"wait (of at most {self.queue_max})."

@@ -89,6 +89,12 @@ class Engine(Protocol):
     def models(self) -> list[ModelCard]:
         """The model under each served name, then the adapters."""
 
+    async def load_adapter(self, name: str, path: str) -> None:
+        """Makes a LoRA adapter a model of this name. Raises ApiError."""
+
+    async def unload_adapter(self, name: str) -> None:
+        """Takes it away; requests that run with it go on. Raises ApiError."""
+
     def exposition(self) -> bytes:
         """The engine's metrics in Prometheus' text format, under vLLM's names."""
 

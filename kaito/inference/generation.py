@@ -143,6 +143,12 @@ class Generator(Protocol):
     def count(self) -> tuple[int, int]:
         """(running, waiting) sequences."""
 
+    async def load_adapter(self, name: str, path: str) -> None:
+        """Raises ApiError."""
+
+    async def unload_adapter(self, name: str) -> None:
+        """Raises ApiError."""
+
     async def stop(self) -> None:
         """Ends what still runs, each with a Failure, and frees the device."""
 

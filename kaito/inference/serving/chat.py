@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -93,6 +94,15 @@ class Chat:
         if part.reasoning and self.request.include_reasoning is not False:
             message.reasoning = message.reasoning_content = part.reasoning
         return message
+
+    async def each_part(self, on_part: Callable[[Part, Delta], None]) -> None:
+        """The only choice's parts as they come, for other forms of answers. Raises ApiError."""
+
+        def take(deltas: list[tuple[int, Delta]]) -> None:
+            for index, delta in deltas:
+                on_part(self._parts[index].feed(delta.text, is_last=delta.finish is not None), delta)
+
+        await self.run.until_done(take)
 
     async def pump(self, write: Write) -> None:
         """The same as events."""

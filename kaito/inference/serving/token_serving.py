@@ -15,8 +15,10 @@ from kaito.inference.serving.completions import Text, prompts_of
 from kaito.inference.serving.guides import guide_of
 from kaito.inference.serving.messages import messages_for_template
 from kaito.inference.serving.reasoning import REASONING_PARSERS
+from kaito.inference.serving.responses import responses_of
 from kaito.inference.serving.run import Run
 from kaito.inference.serving.sampling import sampling_of, tokens_max_of, truncated
+from kaito.inference.serving.tokens import detokenize, tokenize
 from kaito.inference.serving.tool_parsers import TOOL_PARSERS
 from kaito.inference.serving.tools import tool_plan
 from kaito.inference.settings import ModelSettings
@@ -49,7 +51,7 @@ class TokenServing:
 
     @property
     def operations(self) -> frozenset[Operation]:
-        return frozenset({Operation.CHAT, Operation.COMPLETIONS})
+        return frozenset(Operation) - {Operation.EMBEDDINGS}
 
     @property
     def slots(self) -> int:
@@ -61,6 +63,14 @@ class TokenServing:
 
     async def stop(self) -> None:
         await self.generator.stop()
+
+    async def load_adapter(self, name: str, path: str) -> None:
+        if name in self._served:
+            raise invalid(f"lora_name={name!r} is the base model's own name", param="lora_name")
+        await self.generator.load_adapter(name, path)
+
+    async def unload_adapter(self, name: str) -> None:
+        await self.generator.unload_adapter(name)
 
     def exposition(self) -> bytes:
         return self._metrics.exposition()
@@ -91,6 +101,13 @@ class TokenServing:
             case Operation.COMPLETIONS:
                 text = await self._text(decode(body, COMPLETION), call)
                 return text if text.request.stream else await text.whole()
+            case Operation.TOKENIZE:
+                return tokenize(body, self.generator.tokenizer, self.generator.info, self.chat_tokens)
+            case Operation.DETOKENIZE:
+                return detokenize(body, self.generator.tokenizer)
+            case Operation.RESPONSES:
+                answer = await responses_of(self, body, call)
+                return answer if answer.request.stream else await answer.whole()
             case _:
                 raise ApiError(404, f"This model does not do {operation}.", type="NotFoundError")
 

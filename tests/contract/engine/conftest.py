@@ -107,7 +107,7 @@ class serving:
         app = App(self._settings, progress)
         self._runner = await listen(app, self._settings)
         self._engine = await open_engine(self._settings, progress.report)
-        app.serve(self._engine)
+        app.state.open(self._engine)
         host, port = self._runner.addresses[0][:2]
         url = f"http://{host}:{port}"
         self._client = openai.AsyncOpenAI(base_url=f"{url}/v1", api_key="none", max_retries=0, timeout=30)

@@ -97,4 +97,4 @@ async def test_a_full_queue_is_429_with_the_time_to_come_back(doomed: Served):
     assert len(refused) == 5 and len(told) - len(refused) == 3  # two slots and one place in the queue
     assert int(refused[0].response.headers["Retry-After"]) >= 1
     assert refused[0].code == "rate_limit_exceeded"
-    assert doomed.app.in_flight.count == 0
+    assert doomed.app.state.in_flight.count == 0

@@ -289,7 +289,7 @@ async def test_a_client_that_goes_frees_its_slot(served: Served):
     stream = await complete(served, "the node", max_tokens=1000, stream=True)
     async for _ in stream:
         break
-    assert served.app.in_flight.count == 1
+    assert served.app.state.in_flight.count == 1
     await stream.close()
     await settled(served)
     asking = asyncio.create_task(complete(served, "the node", max_tokens=1000))
@@ -306,7 +306,7 @@ async def settled(served: Served) -> None:
         while (  # noqa: ASYNC110 (another thread's state: there is no event to wait for)
             served.metric("vllm:num_requests_running")
             or served.metric("vllm:num_requests_waiting")
-            or served.app.in_flight.count
+            or served.app.state.in_flight.count
         ):
             await asyncio.sleep(0)
 

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 import torch
 from transformers import GenerationConfig
 from transformers.generation.configuration_utils import ContinuousBatchingConfig
 
+from kaito.inference.engines.transformers.adapters import AdapterError, Adapters
 from kaito.inference.engines.transformers.guided import Grammars
 from kaito.inference.engines.transformers.loading import Loaded
 from kaito.inference.engines.transformers.memory import kv_cache_tokens, out_of_memory_while_running
@@ -19,6 +21,7 @@ from kaito.inference.engines.transformers.sequence import Sequence
 from kaito.inference.engines.transformers.step import Router, StepSampler
 from kaito.inference.generation import Failure, Guide, Job, ModelInfo, Tokenizer, TokenLogprob
 from kaito.inference.settings import ModelSettings
+from kaito.web.openai.errors import invalid
 
 PAGE_TOKENS = 64
 BATCH_TOKENS = 512  # prompt tokens a step: longer prompts are cut, so that running sequences keep their pace
@@ -30,9 +33,11 @@ class ContinuousGenerator:
 
     name = "transformers"
 
-    def __init__(self, loaded: Loaded, settings: ModelSettings, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(
+        self, loaded: Loaded, adapters: Adapters, settings: ModelSettings, loop: asyncio.AbstractEventLoop
+    ) -> None:
         """Takes the cache's memory and starts the thread. Raises ValueError for an architecture that does not fit."""
-        self._loaded, self._settings = loaded, settings
+        self._loaded, self._adapters, self._settings = loaded, adapters, settings
         self._sequences: dict[str, Sequence] = {}
         self._outbox = Outbox(loop)
         self._submitted = 0
@@ -48,13 +53,14 @@ class ContinuousGenerator:
                 num_blocks=cache_tokens // PAGE_TOKENS,
                 max_batch_tokens=settings.batch_tokens_max or BATCH_TOKENS,
                 max_requests_per_batch=settings.slots_max,
-                allow_block_sharing=settings.prefix_caching and not settings.enable_lora,
+                # The cache knows tokens, not adapters: the same words under another adapter are not the same.
+                allow_block_sharing=settings.prefix_caching and not settings.enable_lora and not adapters.paths,
                 use_cuda_graph=False,  # every step samples in Python
                 use_async_batching=False,
                 auto_switch_to_flash=loaded.model.device.type == "cuda",
             ),
         )
-        self._manager.logit_processor = StepSampler(self._sequences, self._outbox, lambda batch: None)
+        self._manager.logit_processor = StepSampler(self._sequences, self._outbox, adapters)
         self._manager.output_router = Router(self._sequences, self._outbox, self._failed)
         self._manager.start()
 
@@ -78,7 +84,7 @@ class ContinuousGenerator:
 
     @property
     def adapters(self) -> Mapping[str, str]:
-        return {}
+        return self._adapters.paths
 
     async def check_guide(self, guide: Guide) -> None:
         await asyncio.to_thread(self._grammars.compile, guide)
@@ -89,7 +95,7 @@ class ContinuousGenerator:
             return
         sequence = self._sequence(job)
         if job.sampling.prompt_logprobs is not None:
-            sequence.prompt_logprobs = await asyncio.to_thread(self._score, job)
+            sequence.prompt_logprobs = await asyncio.to_thread(self._score, job, sequence.adapter)
         if job.sampling.tokens_max == 0:
             self._outbox.put(job.sink, job.index, sequence.nothing())
             self._outbox.flush()
@@ -104,13 +110,45 @@ class ContinuousGenerator:
     def _sequence(self, job: Job) -> Sequence:
         self._submitted += 1
         sequence = Sequence(job, self._loaded.tokenizer, self._loaded.eos, hash((self._settings.seed, self._submitted)))
+        sequence.adapter = self._adapters.key_of(job.adapter)
         if job.sampling.guide is not None:
             sequence.guide = self._grammars.begin(job.sampling.guide)
         return sequence
 
-    def _score(self, job: Job) -> list[TokenLogprob | None]:
+    async def load_adapter(self, name: str, path: str) -> None:
+        def load() -> None:
+            with self._manager.pause():
+                self._adapters.sweep(self._adapters_in_use())
+                self._adapters.load(name, Path(path))
+
+        self._check_lora()
+        await self._change(load)
+
+    async def unload_adapter(self, name: str) -> None:
+        def unload() -> None:
+            with self._manager.pause():
+                self._adapters.unload(name, self._adapters_in_use())
+
+        self._check_lora()
+        await self._change(unload)
+
+    def _check_lora(self) -> None:
+        if not self._settings.enable_lora:
+            raise invalid("The server was started without --enable-lora: its prefix cache would mix adapters up.")
+
+    async def _change(self, change: Callable[[], None]) -> None:
+        try:
+            await asyncio.to_thread(change)
+        except AdapterError as error:
+            raise invalid(str(error), param="lora_name") from error
+
+    def _adapters_in_use(self) -> set[str]:
+        return {sequence.adapter for sequence in list(self._sequences.values())}
+
+    def _score(self, job: Job, adapter: str) -> list[TokenLogprob | None]:
         """Between two steps of the batch, on a thread."""
         with self._manager.pause():
+            self._adapters.route([(adapter, len(job.prompt))], [])
             return prompt_logprobs(self._loaded.model, job.prompt, job.sampling.prompt_logprobs or 0)
 
     def _fail(self, job: Job, failure: Failure) -> None:

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import os
+from pathlib import Path
+from typing import Any
 
-from kaito.inference.engine import Engine, Report
+from kaito.inference.engine import Engine, EngineError, Progress, Report
+from kaito.inference.generation import Generator
 from kaito.inference.serving import TokenServing
 from kaito.inference.settings import ModelSettings
 
@@ -16,14 +20,31 @@ async def open_transformers(settings: ModelSettings, report: Report) -> Engine:
     return TokenServing(generator, settings)
 
 
-def _open(settings: ModelSettings, report: Report, loop: asyncio.AbstractEventLoop):  # type: ignore[no-untyped-def]
-    from kaito.inference.engine import Progress
-
-    report(Progress("importing"))
+def _open(settings: ModelSettings, report: Report, loop: asyncio.AbstractEventLoop) -> Generator:
+    report(Progress("importing"))  # torch and transformers: seconds
+    from kaito.inference.engines.transformers.adapters import Adapters
     from kaito.inference.engines.transformers.continuous import ContinuousGenerator
     from kaito.inference.engines.transformers.loading import load
     from kaito.inference.engines.weights import locate
 
     loaded = load(locate(settings, report), settings, report)
+    adapters = Adapters(loaded.model, settings.lora_rank_max)
+    _load_adapters(adapters, settings, report)
     report(Progress("starting the engine"))
-    return ContinuousGenerator(loaded, settings, loop)
+    return ContinuousGenerator(loaded, adapters, settings, loop)
+
+
+def _load_adapters(adapters: Any, settings: ModelSettings, report: Report) -> None:
+    """Those that are named, else those of the folder; merged where strengths are given. Raises EngineError."""
+    from kaito.inference.engines.transformers.adapters import AdapterError, found_in, strengths_of
+
+    named = [(name, Path(folder)) for name, folder in settings.lora_modules]
+    try:
+        for name, folder in named or found_in(Path(settings.adapters_dir)):
+            report(Progress(f"loading adapter {name}"))
+            adapters.load(name, folder)
+        if strengths := strengths_of(adapters.paths, dict(os.environ)):
+            report(Progress("merging adapters"))
+            adapters.merge(strengths, settings.combination_type)
+    except AdapterError as error:
+        raise EngineError(str(error)) from error

@@ -32,6 +32,7 @@ class Sequence:
         self.sampling = job.sampling
         self.output: list[int] = []
         self.counts: Counter[int] = Counter()  # of output tokens, for the penalties
+        self.adapter = ""  # its key among the engine's adapters
         self.is_started = False
         self.prompt_logprobs: list[TokenLogprob | None] | None = None  # go with the first delta
         self.guide: GuideState | None = None  # what the output must match

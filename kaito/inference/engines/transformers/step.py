@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 
+from kaito.inference.engines.transformers.adapters import BASE, Adapters
 from kaito.inference.engines.transformers.outbox import Outbox
 from kaito.inference.engines.transformers.sampler import choose
 from kaito.inference.engines.transformers.sequence import Sequence
@@ -24,10 +25,10 @@ class StepSampler:
     tensors_required = 0
     do_processing = True
 
-    def __init__(self, sequences: dict[str, Sequence], outbox: Outbox, on_batch: Callable[[list[Any]], None]) -> None:
+    def __init__(self, sequences: dict[str, Sequence], outbox: Outbox, adapters: Adapters) -> None:
         self._sequences = sequences
         self._outbox = outbox
-        self._on_batch = on_batch
+        self._adapters = adapters
         self._states: list[Any] = []
 
     def check_kwargs(self, kwargs: dict[str, Any]) -> None:
@@ -39,10 +40,16 @@ class StepSampler:
     def prepare_tensor_args(self, requests_in_batch: list[Any], arg_storage: torch.Tensor) -> torch.Tensor:
         """Which requests the rows of the coming logits belong to, in order."""
         self._states = [request.state for request in requests_in_batch if request.has_new_token]
+        spans, rows = [], []
         for request in requests_in_batch:
+            adapter = BASE  # of one that was cancelled meanwhile
             if sequence := self._sequences.get(request.state.request_id):
                 sequence.is_started = True
-        self._on_batch(requests_in_batch)
+                adapter = sequence.adapter
+            spans.append((adapter, request.query_length))
+            if request.has_new_token:
+                rows.append(adapter)
+        self._adapters.route(spans, rows)
         return arg_storage
 
     def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor, arguments: torch.Tensor) -> torch.Tensor:
