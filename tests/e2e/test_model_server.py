@@ -50,6 +50,8 @@ def test_the_planners_command_serves_and_ends_in_order(tmp_path: Path):
         has_adapters=False,
         gpu_memory_utilization=0.84,
         performance_mode="",
+        is_sliced=False,
+        measures=False,
         leader_address="",
     )
     port = free_port()

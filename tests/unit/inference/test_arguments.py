@@ -25,6 +25,8 @@ def planned(**changes: object) -> list[str]:
             "has_adapters": True,
             "gpu_memory_utilization": 0.84,
             "performance_mode": "throughput",
+            "is_sliced": False,
+            "measures": True,
             "leader_address": "",
             **changes,
         },  # type: ignore[arg-type]
