@@ -140,9 +140,12 @@ class WatchMachine:
         """An ERROR event, an object that does not decode, or no event at all."""
         try:
             envelope = self._envelopes.decode(line)
-            if envelope.type in ("ADDED", "MODIFIED", "DELETED"):
+            if envelope.type in ("ADDED", "MODIFIED", "DELETED", "BOOKMARK"):
                 version = msgspec.json.decode(envelope.object, type=_OnlyVersion).metadata.resource_version
-                self.skipped += 1
+                if envelope.type == "BOOKMARK":  # an object with nothing in it, or with null for its creation time
+                    self.has_bookmarks = True
+                else:
+                    self.skipped += 1
                 self.state, self._version = "Watching", ResourceVersion(version) or self._version
                 return
             status = msgspec.json.decode(envelope.object, type=_Status)

@@ -60,6 +60,19 @@ def test_events_and_bookmarks_advance_where_the_watch_resumes() -> None:
     assert (machine.has_bookmarks, machine.next_request()) == (True, WatchRequest(ResourceVersion("40")))
 
 
+def test_a_bookmark_as_servers_write_it_does_not_break_the_watch() -> None:
+    # Found by the simulator: the null made it a line that is no event, and every stream was opened anew each minute.
+    for row in KINDS:
+        machine = WatchMachine(row)
+        machine.receive_page(page())
+        metadata = {"resourceVersion": "40", "creationTimestamp": None}
+        bookmark = {"kind": row.kind.kind, "apiVersion": row.kind.api_version, "metadata": metadata}
+        more = {"spec": {"containers": None}, "status": {}} if row.kind.kind == "Pod" else {}
+        assert machine.receive_line(line("BOOKMARK", bookmark | more)) is None
+        assert (machine.has_bookmarks, machine.next_request()) == (True, WatchRequest(ResourceVersion("40")))
+        assert machine.skipped == 0
+
+
 def test_gone_means_list_again() -> None:
     machine = watching()
     assert machine.receive_line(line("ERROR", {"kind": "Status", "code": 410, "reason": "Expired"})) is None
