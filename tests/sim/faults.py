@@ -168,11 +168,7 @@ class Faulty:
     def _odd_line(self) -> bytes:
         if self._rng.random() < 0.05:
             return HUGE
-        lines = [
-            b"{not json\n",
-            b'{"type":"ERROR","object":{"code":410}}\n',
-            b'{"type":"ERROR","object":{"code":500}}\n',
-        ]
+        return self._rng.choice(ODD_LINES)
 
 
 def _coalesced(chunk: bytes) -> bytes:
