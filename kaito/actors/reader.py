@@ -13,7 +13,6 @@ from kaito.kube.errors import ApiError
 from kaito.plan.actions import Read
 from kaito.state.view import Answer
 
-LOG_TAIL_LINES = 50
 READ_TIMEOUT_S = 10.0
 QUEUE_MAX = 256  # a read that finds no room is dropped: its root asks again when it is planned again
 
@@ -54,7 +53,7 @@ class Reader:
         try:
             with anyio.fail_after(READ_TIMEOUT_S):
                 text = await self._client.read_log(
-                    action.target, container=action.container, tail_lines=LOG_TAIL_LINES, previous=True
+                    action.target, container=action.container, tail_lines=action.tail_lines, previous=action.is_previous
                 )
         except (ApiError, TimeoutError) as error:
             return Answer("", self._now(), error=str(error) or type(error).__name__)

@@ -85,7 +85,7 @@ class Emit:
 class Read:
     """Ask for something that cannot be watched; the answer enters the graph as an event under `key`.
 
-    `source` is `log` (the last lines of a container's log).
+    `source` is `log` (the last lines of a container's log). `is_previous`: of its last run, which has ended.
     """
 
     root: ObjectRef
@@ -94,6 +94,8 @@ class Read:
     target: ObjectRef
     container: str
     reason: str
+    tail_lines: int = 50
+    is_previous: bool = True
 
 
 Action: TypeAlias = Create | Apply | PatchRoot | PatchStatus | Delete | Emit | Read

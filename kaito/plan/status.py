@@ -6,6 +6,8 @@ from collections.abc import Iterator, Sequence
 from datetime import datetime
 
 from kaito.api.meta import Json
+from kaito.plan.benchmark import CONDITION as MEASURED
+from kaito.plan.benchmark import Measurement
 from kaito.plan.conditions import WantedCondition, merge_conditions
 from kaito.plan.explain import blockers, causes, headline
 from kaito.plan.gates import GATES
@@ -21,6 +23,7 @@ INFERENCE_READY = "InferenceReady"
 SUCCEEDED = "WorkspaceSucceeded"
 DELETING = "WorkspaceDeleting"
 
+NOTHING_MEASURED = Measurement()
 EARLIER_STAGE = "AwaitingEarlierStage"
 # The reasons of InferenceReady=False that upstream documents; anything else is WorkspaceInferenceStatusPending.
 INFERENCE_REASONS = frozenset(
@@ -38,11 +41,14 @@ INFERENCE_REASONS = frozenset(
 CONDITION_OF_GATE = {gate.name: gate.condition for gate in GATES}
 
 
-def workspace_status(snapshot: Snapshot, verdicts: Sequence[Verdict], *, generation: int) -> Json:
+def workspace_status(
+    snapshot: Snapshot, verdicts: Sequence[Verdict], *, generation: int, measured: Measurement = NOTHING_MEASURED
+) -> Json:
     """The whole status that the Workspace should have now."""
     s = snapshot
     wanted = tuple(_conditions(s, verdicts))
     is_ready = wanted[-1].is_true
+    dropped = {DELETING} | ({NODE_CLAIM_READY} if s.is_byo else set()) | (set() if measured.condition else {MEASURED})
     status: Json = {
         **s.prior,
         "state": _state(is_ready, s.prior.get("state")),
@@ -51,12 +57,14 @@ def workspace_status(snapshot: Snapshot, verdicts: Sequence[Verdict], *, generat
         "timeline": timeline(verdicts, s.prior.get("timeline") or (), s.now),
         "conditions": merge_conditions(
             s.prior.get("conditions") or (),
-            wanted,
+            (*wanted, *((measured.condition,) if measured.condition else ())),
             generation=generation,
             now=s.now,
-            dropped=frozenset({NODE_CLAIM_READY, DELETING} if s.is_byo else {DELETING}),
+            dropped=frozenset(dropped),
         ),
     }
+    if measured.performance:
+        status["performance"] = measured.performance
     decided = {"targetNodeCount": s.target, "instanceType": s.instance_type, "contextTokens": s.context_tokens}
     return status | {key: value for key, value in decided.items() if value and s.target}
 

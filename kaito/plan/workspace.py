@@ -20,6 +20,7 @@ from kaito.api.nodepool import NODE_POOL
 from kaito.api.workloads import CONTROLLER_REVISION, POD_DISRUPTION_BUDGET, STATEFUL_SET
 from kaito.api.workspace import Workspace
 from kaito.plan.actions import Action, Emit, PatchRoot, PatchStatus, Plan
+from kaito.plan.benchmark import measurement
 from kaito.plan.children import reconcile_child
 from kaito.plan.choice import after_refusal
 from kaito.plan.conditions import status_patch
@@ -31,6 +32,7 @@ from kaito.plan.provision import provisioner_of
 from kaito.plan.provision.expiry import expiries, refusal
 from kaito.plan.revisions import current_revision, record_revision, revision_marks
 from kaito.plan.roots import RootMeta, root_meta
+from kaito.plan.serving import measures_itself
 from kaito.plan.sizing import Sizing, size_workspace
 from kaito.plan.snapshot import Snapshot
 from kaito.plan.status import CONDITION_OF_GATE, INFERENCE_READY, invalid_status, workspace_status
@@ -110,18 +112,20 @@ def _plan_valid(view: ClusterView, root: RootMeta, ws: Workspace, now: datetime,
     s = _snapshot(view, root, ws, sizing, now, settings)
     provisioner = provisioner_of(view, root.ref, settings)
     verdicts = judge_all(s)
+    measured = measurement(s, sizing, verdicts, is_wanted=measures_itself(s, root, sizing))
     turn = _turn(s, root, ws)
-    status = workspace_status(s, verdicts, generation=root.generation) | turn
+    status = workspace_status(s, verdicts, generation=root.generation, measured=measured) | turn
     actions = (
         *record_revision(view, root, current_revision(view, root, ws)),
         *_place_workload(s, root, ws, sizing, verdicts),
         *missing_logs(s),
+        *((measured.read,) if measured.read else ()),
         *_report(root, status, verdicts),
         *_tell_turn(root, sizing, turn),
         *provisioner.relinquish(s),
         *provisioner.acquire(s, machine_order(root, sizing, settings)),
     )
-    return Plan(root.ref, actions, verdicts, _recheck_s(s, verdicts))
+    return Plan(root.ref, actions, verdicts, _recheck_s(s, verdicts, measured.recheck_s))
 
 
 def _snapshot(
@@ -205,10 +209,10 @@ def _is_news(prior: Json, cause: Waiting | Failed) -> bool:
     return now != (told.get("gate"), told.get("reason"), told.get("culprit"))
 
 
-def _recheck_s(s: Snapshot, verdicts: Sequence[Verdict]) -> float | None:
+def _recheck_s(s: Snapshot, verdicts: Sequence[Verdict], *others: float | None) -> float | None:
     """Seconds until time alone changes a verdict or expires a claim."""
     waits = [verdict.recheck_s for verdict in verdicts if not isinstance(verdict, Ready)]
-    waits += [expiry.left_s for expiry in expiries(s)]
+    waits += [*others, *(expiry.left_s for expiry in expiries(s))]
     ahead = [wait for wait in waits if wait is not None and wait > 0]
     return min(ahead) if ahead else None
 

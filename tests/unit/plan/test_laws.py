@@ -34,7 +34,7 @@ from tests.builders import (
 from tests.unit.plan.applier import Applier
 
 REF = ObjectRef("Workspace", "default", "phi")
-SETTINGS = PlanSettings()
+SETTINGS = PlanSettings(benchmark=False)
 QUICK = settings(
     max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large]
 )

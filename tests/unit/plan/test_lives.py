@@ -17,7 +17,7 @@ from tests.builders import World, at, condition, moment, node, pod, workspace
 from tests.unit.plan.applier import Applier
 
 REF = ObjectRef("Workspace", "default", "phi")
-SETTINGS = PlanSettings()
+SETTINGS = PlanSettings(benchmark=False)
 TARGET = 2
 LIFECYCLE = ("Launched", "Registered", "Initialized", "Ready")
 MOVES = ("plan", "plan", "plan", "stale", "launch", "finalize", "fail", "lose", "remove", "released", "wait", "long")

@@ -14,7 +14,7 @@ from kaito.settings import PlanSettings
 from tests.builders import at, condition, metadata, node, node_claim
 from tests.unit.plan.test_workspace import REF, Life, word
 
-KARPENTER = PlanSettings(node_provisioner="karpenter")
+KARPENTER = PlanSettings(node_provisioner="karpenter", benchmark=False)
 PINS = {"karpenter.kaito.sh/workspace-name": "phi", "karpenter.kaito.sh/workspace-namespace": "default"}
 BIG = {"preset": "deepseek-ai/DeepSeek-R1-0528", "instance_type": "Standard_ND96isr_H100_v5"}  # two nodes
 

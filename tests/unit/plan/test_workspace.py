@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -18,7 +19,7 @@ from tests.builders import World, at, condition, container_status, moment, node,
 from tests.unit.plan.applier import Applier, numbered
 
 REF = ObjectRef("Workspace", "default", "phi")
-SETTINGS = PlanSettings()
+SETTINGS = PlanSettings(benchmark=False)
 LIFECYCLE = ("Launched", "Registered", "Initialized", "Ready")
 STATEFUL_SET_REF = STATEFUL_SET.ref("default", "phi")
 
@@ -332,7 +333,7 @@ def test_a_workload_of_an_upstream_kaito_is_left_as_it_is() -> None:
 def test_a_new_operator_image_restarts_nobody_until_the_label_asks() -> None:
     life = Life()
     life.serve()
-    life.settings = PlanSettings(inference_image="registry/kaito:9.9")
+    life.settings = replace(SETTINGS, inference_image="registry/kaito:9.9")
     assert life.plan(50).actions == ()
     life.world.bodies[REF]["metadata"]["labels"] = {"kaito.sh/upgrade-to-version": "9.9"}
     (apply,) = life.plan(50).actions
