@@ -1,51 +1,108 @@
-"""`kaito estimate MODEL SKU`: node count, parallelism and the memory budget of one GPU, with the reasoning."""
+"""`kaito estimate MODEL`: what a model needs on each instance type, cheapest fitting first, or on one in detail."""
 
 from __future__ import annotations
 
 import argparse
+import json
 import sys
+from collections.abc import Sequence
 
+from kaito.cli.estimate_rows import Row, row_json, rows
+from kaito.cli.prices import Prices, load_prices
 from kaito.cli.tables import columns
-from kaito.plan.catalog import CLOUDS, find_preset, find_sku, similar_presets, similar_skus, skus
-from kaito.plan.estimate import CONTEXT_TOKENS_DEFAULT, GIB, DoesNotFit, Estimate, estimate_nodes
+from kaito.plan.catalog import CLOUDS, Preset, Sku, find_preset, find_sku_anywhere, similar_presets, similar_skus, skus
+from kaito.plan.estimate import CONTEXT_TOKENS_DEFAULT, GIB, Estimate
+
+HEADER = ("INSTANCE TYPE", "NODES", "GPUS", "SHAPE", "CONTEXT MAX", "WEIGHTS", "KV CACHE", "FREE", "PER HOUR")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("model", nargs="?", metavar="MODEL", help="a model of the catalogue (kaito preset list)")
-    parser.add_argument("instance_type", nargs="?", metavar="SKU", help="an instance type, for example g5.12xlarge")
+    parser.add_argument("instance_type", nargs="?", metavar="SKU", help="the same as --sku SKU")
+    parser.add_argument("--sku", action="append", default=[], metavar="SKU", help="only this type (repeatable)")
     parser.add_argument("--cloud", choices=CLOUDS, default="azure", help="whose instance types (default: azure)")
     parser.add_argument(
         "--context", type=int, default=CONTEXT_TOKENS_DEFAULT, metavar="N", help="tokens of context (default: 2048)"
     )
+    parser.add_argument("--prices", metavar="FILE", help="prices per hour, YAML (default: $KAITO_PRICES)")
+    parser.add_argument("--output", "-o", choices=("text", "json"), default="text", help="how to print it")
     parser.add_argument("--list-skus", action="store_true", help="the cloud's instance types, and nothing else")
 
 
 def run(args: argparse.Namespace) -> int:
+    """0; 1 where the model fits none of the types; 2 for what cannot be asked."""
     if args.list_skus:
-        rows = [(s.name, str(s.gpus), f"{s.memory_gib} GiB", s.model) for s in skus(args.cloud).values()]
-        print("\n".join(columns(("INSTANCE TYPE", "GPUS", "GPU MEMORY", "MODEL"), rows)))
+        listed = [(s.name, str(s.gpus), f"{s.memory_gib} GiB", s.model) for s in skus(args.cloud).values()]
+        print("\n".join(columns(("INSTANCE TYPE", "GPUS", "GPU MEMORY", "MODEL"), listed)))
         return 0
     try:
-        print(report(_estimate(args)))
-    except DoesNotFit as error:
-        print(f"kaito estimate: {error}", file=sys.stderr)
-        return 1
+        prices = load_prices(args.prices)
+        candidates = _candidates(args)
+        found = rows(_preset(args), candidates, args.context, prices)
     except ValueError as error:
         print(f"kaito estimate: {error}", file=sys.stderr)
         return 2
+    if args.output == "json":
+        print(json.dumps([row_json(row) for row in found], indent=2))
+    elif len(found) == 1:
+        return _print_one(found[0], prices)
+    else:
+        print("\n".join(table(found)))
+    return 0 if any(row.estimate for row in found) else 1
+
+
+def _preset(args: argparse.Namespace) -> Preset:
+    if not args.model:
+        raise ValueError("expected MODEL, or --list-skus")
+    preset = find_preset(args.model)
+    if preset is None:
+        raise ValueError(f"MODEL {args.model!r} is not in the catalogue{meant(similar_presets(args.model))}")
+    return preset
+
+
+def _candidates(args: argparse.Namespace) -> list[Sku]:
+    asked = [*args.sku, *([args.instance_type] if args.instance_type else [])]
+    if not asked:
+        return list(skus(args.cloud).values())
+    found = []
+    for name in asked:
+        sku = find_sku_anywhere(name)
+        if sku is None:
+            raise ValueError(f"SKU {name!r} is not known on {args.cloud}{meant(similar_skus(args.cloud, name))}")
+        found.append(sku)
+    return found
+
+
+def _print_one(row: Row, prices: Prices) -> int:
+    if row.estimate is None:
+        print(f"kaito estimate: {row.reason}", file=sys.stderr)
+        return 1
+    print(report(row.estimate))
+    if words := prices.words(row.sku.name, row.estimate.nodes):
+        print(words)
     return 0
 
 
-def _estimate(args: argparse.Namespace) -> Estimate:
-    if not args.model or not args.instance_type:
-        raise ValueError("expected MODEL and SKU, or --list-skus")
-    preset, sku = find_preset(args.model), find_sku(args.cloud, args.instance_type)
-    if preset is None:
-        raise ValueError(f"MODEL {args.model!r} is not in the catalogue{meant(similar_presets(args.model))}")
-    if sku is None:
-        near = meant(similar_skus(args.cloud, args.instance_type))
-        raise ValueError(f"SKU {args.instance_type!r} is not known on {args.cloud}{near}")
-    return estimate_nodes(preset, sku, context_tokens=args.context)
+def table(found: Sequence[Row]) -> list[str]:
+    """The rows for a person; bytes are of one GPU."""
+    fitting = [row for row in found if row.estimate is not None]
+    lines = columns(HEADER, [_cells(row) for row in fitting]) if fitting else []
+    misfits = [row for row in found if row.estimate is None]
+    return [*lines, "", *(row.reason for row in misfits)] if misfits else lines
+
+
+def _cells(row: Row) -> tuple[str, ...]:
+    found = row_json(row)
+    sizes = found["per_gpu_bytes"]
+    return (
+        row.sku.name,
+        str(found["nodes"]),
+        str(found["nodes"] * row.sku.gpus),
+        str(row.estimate.parallelism) if row.estimate else "",
+        str(found["context_tokens_max"]),
+        *(f"{sizes[part] / GIB:.1f} GiB" for part in ("weights", "kv_cache", "free")),
+        "" if row.price is None else f"{row.price:.2f}",
+    )
 
 
 def meant(names: tuple[str, ...]) -> str:

@@ -112,6 +112,11 @@ def _cache_per_gpu(preset: Preset, tensor: int) -> float:
     return preset.bytes_per_token / (1 if preset.attention == "MLA" else tensor)
 
 
+def cache_bytes_per_gpu(preset: Preset, shape: Parallelism) -> float:
+    """Bytes of one token's KV cache on one GPU of this shape."""
+    return _cache_per_gpu(preset, shape.tensor) / shape.pipeline
+
+
 def _budget(preset: Preset, sku: Sku, shape: Parallelism) -> Budget:
     total = float(sku.memory_gib * GIB // sku.gpus)
     usable = total * gpu_memory_utilization(sku)
@@ -123,7 +128,7 @@ def _budget(preset: Preset, sku: Sku, shape: Parallelism) -> Budget:
 
 
 def _context_tokens_max(preset: Preset, sku: Sku, shape: Parallelism, budget: Budget) -> int:
-    per_token = _cache_per_gpu(preset, shape.tensor) / shape.pipeline
+    per_token = cache_bytes_per_gpu(preset, shape)
     return (
         min(preset.context_tokens_max, floor(budget.kv_cache / per_token)) if per_token else preset.context_tokens_max
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -27,7 +28,8 @@ def test_an_estimate_tells_nodes_shape_budget_and_context(capsys: pytest.Capture
     [
         (("phi-5", "g5.xlarge"), 2, "MODEL 'phi-5' is not in the catalogue; did you mean phi-4"),
         (("phi-4", "Standard_NC24ads_A100_v5"), 2, "is not known on azure; did you mean Standard_NC24ads_A100_v4"),
-        (("phi-4",), 2, "expected MODEL and SKU"),
+        ((), 2, "expected MODEL, or --list-skus"),
+        (("phi-4", "--prices=/nowhere"), 2, "prices '/nowhere'"),
         (("gemma-4-31b-it", "Standard_NV36ads_A10_v5", "--context=262144"), 1, "does not fit"),
         (("phi-4", "Standard_NC24ads_A100_v4", "--context=0"), 2, "context_tokens: 0 is not positive"),
     ],
@@ -38,6 +40,29 @@ def test_what_cannot_be_estimated_is_told_with_a_remedy(
     found, text, error = out(capsys, "estimate", *argv)
     assert (found, text) == (status, "")
     assert message in error
+
+
+def test_rows_are_fitting_first_and_cheapest_first(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    prices = tmp_path / "prices.yaml"
+    prices.write_text(
+        "date: 2026-11-01\nper_hour:\n  standard_nc24ads_a100_v4: 3\n  Standard_NC96ads_A100_v4: 5\n"
+        "  Standard_NC80adis_H100_v5: 20\n"
+    )
+    status, text, _ = out(capsys, "estimate", "llama-3.3-70b-instruct", f"--prices={prices}", "--output=json")
+    found = json.loads(text)
+    assert status == 0 and len(found) == 14
+    first = ["Standard_NC96ads_A100_v4", "Standard_NC24ads_A100_v4", "Standard_NC80adis_H100_v5"]
+    assert [row["sku"] for row in found[:3]] == first, "5, 3 times 3 and 20 an hour; then those without a price"
+    assert set(found[0]) == {
+        "sku", "nodes", "gpus_per_node", "parallelism", "context_tokens_max", "per_gpu_bytes", "fits", "reason",
+        "nodes_exact",
+    }  # fmt: skip
+    assert found[1]["nodes"] == 3 and found[1]["parallelism"] == {"data": 1, "tensor": 1, "pipeline": 3}
+    assert set(found[1]["per_gpu_bytes"]) == {"weights", "kv_cache", "overhead", "free"}
+    assert abs(sum(found[1]["per_gpu_bytes"].values()) - 80 * 2**30 * 0.84) < 4
+    status, text, _ = out(capsys, "estimate", "phi-4", "--sku=Standard_NV36ads_A10_v5", "--context=400000", "-ojson")
+    (misfit,) = json.loads(text)
+    assert status == 1 and not misfit["fits"] and "does not fit" in misfit["reason"] and misfit["nodes"] == 0
 
 
 def test_the_tables_list_every_row(capsys: pytest.CaptureFixture[str]) -> None:
