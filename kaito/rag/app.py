@@ -9,8 +9,9 @@ from time import perf_counter
 from aiohttp import web
 
 from kaito.rag import wire
+from kaito.rag.answer.chat import Chat
 from kaito.rag.problems import Problem, answer, problem_answer
-from kaito.rag.routes import documents, retrieval, storage
+from kaito.rag.routes import chat, documents, retrieval, storage
 from kaito.rag.service import Service
 from kaito.web.in_flight import InFlight
 from kaito.web.probes import EXPOSITION_TYPE
@@ -20,8 +21,8 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 PROBES = frozenset({"/health", "/ready", "/metrics"})
 
 
-def build_app(service: Service, in_flight: InFlight) -> web.Application:
-    """An application over a service whose indexes are open."""
+def build_app(service: Service, in_flight: InFlight, talk: Chat | None) -> web.Application:
+    """An application over a service whose indexes are open; without `talk` there is no model server."""
     limits, metrics = service.settings.limits, service.metrics
 
     @web.middleware
@@ -50,6 +51,7 @@ def build_app(service: Service, in_flight: InFlight) -> web.Application:
     app = web.Application(middlewares=[through], client_max_size=limits.body_bytes_max)
     for family in (documents, retrieval, storage):
         family.add_routes(app.router, service)
+    chat.add_routes(app.router, service, talk)
     _add_probes(app.router, service, in_flight)
     return app
 

@@ -34,6 +34,7 @@ class Query:
     mode: Mode = "hybrid"
     similarity_min: float | None = None
     mmr_lambda: float | None = None  # 1: relevance alone, 0: diversity alone
+    use_reranker: bool = False  # where one is configured
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,17 +5,22 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
 
 from aiohttp import web
 
+from kaito.rag.answer.chat import Chat
+from kaito.rag.answer.llm import ModelServer
 from kaito.rag.app import build_app
 from kaito.rag.embed import Embedding
 from kaito.rag.embed.local import load_local
+from kaito.rag.guardrails.guard import Guard
 from kaito.rag.metrics import Metrics
 from kaito.rag.persist.disk import Disk
 from kaito.rag.registry import Indexes
 from kaito.rag.service import Service
 from kaito.rag.settings import RagSettings
+from kaito.rag.tokens import open_counter
 from kaito.rag.vectors.stores import store_maker
 from kaito.web.in_flight import InFlight
 
@@ -23,6 +28,26 @@ from kaito.web.in_flight import InFlight
 async def open_embedding(settings: RagSettings) -> Embedding:
     """Raises EmbeddingFailed."""
     return await load_local(settings.local_embedding_model, settings.embedding_precision, settings.embedding_threads)
+
+
+async def open_chat(service: Service, stack: AsyncExitStack) -> Chat | None:
+    """None where no model server is configured. Raises TokenizerMissing."""
+    settings = service.settings
+    if not settings.llm_url:
+        return None
+    count = await asyncio.to_thread(open_counter, settings.llm_tokenizer)
+    guard = None
+    if settings.guardrails:
+        guard = Guard(Path(settings.guardrails_policy), service.metrics)
+        await guard.reload()
+        if settings.guardrails_reload:
+            watching = asyncio.create_task(guard.watch(), name="guardrails")
+            stack.callback(watching.cancel)
+    server = ModelServer(
+        settings.llm_url, settings.llm_secret, timeout_s=settings.llm_timeout_s, attempts=settings.llm_attempts
+    )
+    stack.push_async_callback(server.close)
+    return Chat(service, server, count, guard)
 
 
 @asynccontextmanager
@@ -36,7 +61,8 @@ async def running(settings: RagSettings, embedding: Embedding | None = None) -> 
         indexes = Indexes(settings, embedding, store_maker(settings), Disk())
         stack.push_async_callback(indexes.close)
         await indexes.open_all()
-        app = build_app(Service(settings, indexes, embedding, metrics), in_flight)
+        service = Service(settings, indexes, embedding, metrics)
+        app = build_app(service, in_flight, await open_chat(service, stack))
         runner = web.AppRunner(app, access_log=None, keepalive_timeout=75, handler_cancellation=True)
         await runner.setup()
         stack.push_async_callback(runner.cleanup)

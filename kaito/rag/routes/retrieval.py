@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from aiohttp import web
 
 from kaito.rag import wire
 from kaito.rag.problems import Problem, answer
-from kaito.rag.retrieve import Found, Query
+from kaito.rag.retrieve import Query
 from kaito.rag.routes.bodies import body_of
+from kaito.rag.routes.nodes import node_with_score
 from kaito.rag.service import Service
-from kaito.rag.vectors import node_id
 
 
 def add_routes(router: web.UrlDispatcher, service: Service) -> None:
@@ -47,16 +45,3 @@ def _check_count(count: int, bound: int) -> None:
         raise Problem(
             422, [{"type": "less_than_equal", "loc": ["body", "max_node_count"], "msg": message, "input": count}]
         )
-
-
-def node_with_score(found: Found, uid: str) -> dict[str, Any]:
-    return {
-        "doc_id": found.document.doc_id,
-        "node_id": node_id(uid, found.number),
-        "text": found.text,
-        "score": found.score,
-        "dense_score": found.similarity,
-        "sparse_score": found.bm25 or None,
-        "source": found.source,
-        "metadata": found.document.metadata,
-    }
