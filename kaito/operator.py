@@ -19,7 +19,7 @@ from kaito.actors.runner import Observer, Runner
 from kaito.api.meta import ObjectRef, ResourceKind
 from kaito.clock import Clock
 from kaito.kube.client import Discovery, KubeClient
-from kaito.plan.actions import Emit, Plan
+from kaito.plan.actions import Emit, Plan, Remember
 from kaito.plan.wire import actions_json
 from kaito.settings import PlanSettings
 from kaito.state.events import Apply, Delete, InitApply, InitDone, WatchEvent
@@ -61,6 +61,7 @@ class Operator:
             may_write=may_write,
             emit=emit,
             read=self.reader.ask,
+            remember=self._noted,
             on_write=on_write,
         )
         self._view = GraphView(self.graph)
@@ -144,6 +145,11 @@ class Operator:
         uid, version = metadata_of(obj)
         met = self.expectations.observe(ref, uid=uid, version=version, is_deleted=is_deleted)
         self.runner.dirty(met, "write seen")
+
+    def _noted(self, action: Remember) -> None:
+        answer = Answer(action.text, self._now())
+        self.journal.record(answer.at, "answered", ref=action.root, content=(action.key, answer))
+        self.graph.record_answer(action.root, action.key, answer)
 
     def _answered(self, root: ObjectRef, key: str, answer: Answer) -> None:
         self.journal.record(self._now(), "answered", ref=root, content=(key, answer))

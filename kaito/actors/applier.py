@@ -18,7 +18,7 @@ from kaito.api.meta import Json, ObjectRef, ResourceKind
 from kaito.kube.client import KubeClient
 from kaito.kube.errors import AlreadyExists, ApiError, BadRequest, Conflict, Invalid, NotFound, Unreachable
 from kaito.kube.ownership import adopt
-from kaito.plan.actions import Action, Apply, Create, Delete, Emit, PatchRoot, PatchStatus, Plan, Read
+from kaito.plan.actions import Action, Apply, Create, Delete, Emit, PatchRoot, PatchStatus, Plan, Read, Remember
 from kaito.plan.ownership import is_own
 from kaito.state.expectations import Expectation, Expectations
 
@@ -34,7 +34,7 @@ class TakenByAnother(Exception):
 
 
 class Applier:
-    """`may_write(deadline_s)`: whether we lead until that monotonic second. `emit` and `read` must not block."""
+    """`may_write(deadline_s)`: whether we lead until that monotonic second. `emit`, `read`, `remember` must not block."""
 
     def __init__(
         self,
@@ -44,10 +44,11 @@ class Applier:
         may_write: Callable[[float], bool],
         emit: Callable[[Emit], None],
         read: Callable[[Read], None],
+        remember: Callable[[Remember], None] = lambda _: None,
         on_write: Callable[[str, str], None] = lambda _verb, _outcome: None,
     ) -> None:
         self._client, self._expectations, self._may_write = client, expectations, may_write
-        self._emit, self._read, self._on_write = emit, read, on_write
+        self._emit, self._read, self._remember, self._on_write = emit, read, remember, on_write
 
     async def execute(self, plan: Plan) -> Outcome:
         """Carries the plan out up to the first failure; the status is told to users all the same.
@@ -101,6 +102,9 @@ class Applier:
                 return Settled()
             case Read():
                 self._read(action)
+                return Settled()
+            case Remember():
+                self._remember(action)
                 return Settled()
             case Create() | Apply() | PatchRoot() | PatchStatus() | Delete():
                 verb = type(action).__name__

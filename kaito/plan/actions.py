@@ -98,7 +98,16 @@ class Read:
     is_previous: bool = True
 
 
-Action: TypeAlias = Create | Apply | PatchRoot | PatchStatus | Delete | Emit | Read
+@dataclass(frozen=True, slots=True)
+class Remember:
+    """Keep this until the operator ends: it enters the graph as the answer under `key`, and dirties nobody."""
+
+    root: ObjectRef
+    key: str
+    text: str
+
+
+Action: TypeAlias = Create | Apply | PatchRoot | PatchStatus | Delete | Emit | Read | Remember
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import assert_never
 
 from kaito.api.meta import Json
-from kaito.plan.actions import Action, Apply, Create, Delete, Emit, PatchRoot, PatchStatus, Read
+from kaito.plan.actions import Action, Apply, Create, Delete, Emit, PatchRoot, PatchStatus, Read, Remember
 
 
 def actions_json(actions: Iterable[Action]) -> list[Json]:
@@ -30,6 +30,8 @@ def _action_json(action: Action) -> Json:
             return _of(action, str(about), reason, uid=uid, type=type_, message=message)
         case Read(_, key, source, target, container, reason):
             return _of(action, str(target), reason, key=key, source=source, container=container)
+        case Remember(root, key, text):
+            return _of(action, str(root), "", key=key, text=text)
         case _:
             assert_never(action)
 

@@ -30,6 +30,7 @@ from kaito.plan.gates import judge_all
 from kaito.plan.lastwords import missing_logs
 from kaito.plan.provision import provisioner_of
 from kaito.plan.provision.expiry import expiries, refusal
+from kaito.plan.repairs import capped
 from kaito.plan.revisions import current_revision, record_revision, revision_marks
 from kaito.plan.roots import RootMeta, root_meta
 from kaito.plan.serving import measures_itself
@@ -171,7 +172,7 @@ def _place_workload(
         return
     for kind, desired, observed in children(s, root, ws, sizing):
         if action := reconcile_child(kind, desired, observed, root_uid=root.uid, reason="the nodes are ready"):
-            yield action
+            yield from capped(s, action, observed)
 
 
 def _turn(s: Snapshot, root: RootMeta, ws: Workspace) -> Json:

@@ -8,6 +8,7 @@ from kaito.api.core import SERVICE
 from kaito.api.meta import ObjectRef
 from kaito.api.names import headless_service_name
 from kaito.plan.ownership import is_child
+from kaito.plan.repairs import contested
 from kaito.plan.snapshot import Snapshot, parse_time
 from kaito.plan.verdict import Failed, Ready, Verdict
 
@@ -37,7 +38,7 @@ def _judge_workload(s: Snapshot) -> Verdict:
         return _taken(s, ref, since)
     if found.metadata.deletion_timestamp:
         return s.later(NAME, f"{ref.kind} {ref.name} is being deleted; it is created again when it is gone")
-    return Ready(NAME, f"{ref.kind} {ref.name} exists", ref, since)
+    return contested(s, NAME) or Ready(NAME, f"{ref.kind} {ref.name} exists", ref, since)
 
 
 def _taken(s: Snapshot, ref: ObjectRef, since: datetime | None) -> Failed:

@@ -9,7 +9,7 @@ from typing import Any
 from kaito.api.meta import Json, ObjectRef
 from kaito.api.workloads import CONTROLLER_REVISION
 from kaito.clock import rfc3339
-from kaito.plan.actions import Action, Apply, Create, Delete, Emit, PatchRoot, PatchStatus, Plan, Read
+from kaito.plan.actions import Action, Apply, Create, Delete, Emit, PatchRoot, PatchStatus, Plan, Read, Remember
 from kaito.plan.workspace import plan_workspace
 from kaito.settings import PlanSettings
 from kaito.state.view import Answer
@@ -40,6 +40,8 @@ class Applier:
                     self._delete(action, now)
                 case Emit():
                     self.events.append(action)
+                case Remember():
+                    self.world.answers[action.root, action.key] = Answer(action.text, now)
                 case Read():
                     self.world.answers[action.root, action.key] = Answer("Traceback\nValueError: no", now)
 

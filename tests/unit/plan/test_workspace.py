@@ -12,7 +12,7 @@ from kaito.api.meta import Json, ObjectRef
 from kaito.api.nodeclaim import NODE_CLAIM
 from kaito.api.workloads import STATEFUL_SET
 from kaito.api.workspace import WorkspaceStatus
-from kaito.plan.actions import Action, Apply, Create, Delete, Emit, PatchRoot, PatchStatus, Plan, Read
+from kaito.plan.actions import Action, Apply, Create, Delete, Emit, PatchRoot, PatchStatus, Plan, Read, Remember
 from kaito.plan.workspace import plan_workspace
 from kaito.settings import PlanSettings
 from tests.builders import World, at, condition, container_status, moment, node, node_claim, pod, workspace
@@ -87,7 +87,7 @@ def word(action: Action) -> str:
             return f"{type(action).__name__} {action.ref.kind}"
         case Emit():
             return f"Emit {action.type} {action.reason}"
-        case PatchRoot() | PatchStatus() | Read():
+        case PatchRoot() | PatchStatus() | Read() | Remember():
             return type(action).__name__
 
 
@@ -301,8 +301,8 @@ def test_a_child_edited_by_hand_is_repaired_and_a_deleted_one_comes_back() -> No
     service["spec"]["ports"][0]["targetPort"] = 9
     life.world.bodies[STATEFUL_SET_REF]["spec"]["replicas"] = 0
     life.world.drop(SERVICE.ref("default", "phi-headless"))
-    plan = life.plan(50)
-    assert [(word(action), action.reason) for action in plan.actions] == [
+    actions = [action for action in life.plan(50).actions if not isinstance(action, Remember)]
+    assert [(word(action), action.reason) for action in actions] == [
         ("Apply Service", "edited by somebody else: spec.ports[80/TCP].targetPort is 9, should be 5000"),
         ("Create Service", "the nodes are ready"),
         ("Apply StatefulSet", "edited by somebody else: spec.replicas is 0, should be 1"),
@@ -311,12 +311,48 @@ def test_a_child_edited_by_hand_is_repaired_and_a_deleted_one_comes_back() -> No
     assert life.plan(51).actions == ()
 
 
+def test_somebody_who_keeps_changing_a_child_is_not_fought_for_ever() -> None:
+    life = Life()
+    life.serve()
+    service = SERVICE.ref("default", "phi")
+    words: list[str] = []
+    for turn in range(9):
+        life.world.bodies[service]["spec"]["selector"] = {"not": "ours"}
+        words += life.settle(50 + turn)
+    assert words.count("Apply Service") == 5 and words.count("Emit Normal ChildContested") == 1
+    (blocker,) = life.status["blockers"]
+    assert (blocker["reason"], blocker["culprit"]) == ("ChildContested", "service/default/phi")
+    assert (life.status["state"], life.plan(60).recheck_s) == ("Ready", 590)
+    assert "Apply Service" in life.settle(650)
+    life.settle(2_000)
+    assert life.status["blockers"] == []
+
+
+def test_a_child_that_is_deleted_again_and_again_is_not_made_for_ever() -> None:
+    life = Life()
+    life.serve()
+    words: list[str] = []
+    for turn in range(9):
+        life.world.drop(SERVICE.ref("default", "phi-headless"))
+        words += life.settle(50 + turn)
+    assert words.count("Create Service") == 5
+
+
+def test_a_change_of_what_is_wanted_is_no_repair() -> None:
+    life = Life()
+    life.serve()
+    for turn in range(9):
+        life.world.bodies[REF]["metadata"]["annotations"] |= {"kaito.sh/enablelb": str(bool(turn % 2))}
+        life.settle(50 + turn)
+    assert life.status["blockers"] == [] and life.plan(99).actions == ()
+
+
 def test_stripped_owner_references_are_put_back_and_foreign_ones_are_respected() -> None:
     life = Life()
     life.serve()
     metadata = life.world.bodies[STATEFUL_SET_REF]["metadata"]
     owners = metadata.pop("ownerReferences")
-    assert [word(action) for action in life.plan(50).actions] == ["Apply StatefulSet"]
+    assert [word(action) for action in life.plan(50).actions] == ["Apply StatefulSet", "Remember"]
     metadata["ownerReferences"] = [owners[0] | {"uid": "uid-of-somebody-else"}]
     assert life.settle(50) == ["PatchStatus", "Emit Warning WorkloadNameTaken"]
 
