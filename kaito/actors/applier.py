@@ -34,7 +34,7 @@ class TakenByAnother(Exception):
 
 
 class Applier:
-    """`may_write(deadline_s)`: whether we lead until that monotonic second. `emit`, `read`, `remember` must not block."""
+    """`may_write(deadline_s)`: whether we lead until that monotonic second. The other callbacks must not block."""
 
     def __init__(
         self,
