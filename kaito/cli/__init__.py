@@ -16,6 +16,7 @@ COMMANDS = {
     "local": "a cluster on a laptop: up, down, robots",
     "operator": "run the operator against a cluster",
     "status": "the Workspaces and what each waits for",
+    "plan": "what a Workspace would need, against a cluster or from nothing, touching neither",
     "explain": "the causal chain behind an object's state, deepest cause first",
     "estimate": "GPU memory, node count and parallelism of a model on an instance type",
     "preset": "the catalogue of models",
