@@ -19,9 +19,11 @@ from kaito.api.names import CLAIM_LABELS, POOL_LABELS
 from kaito.api.nodeclaim import NODE_CLAIM, NodeClaim
 from kaito.api.nodepool import NODE_POOL, NodePool
 from kaito.api.workloads import (
+    JOB,
     POD_DISRUPTION_BUDGET,
     STATEFUL_SET,
     ControllerRevision,
+    Job,
     PodDisruptionBudget,
     StatefulSet,
 )
@@ -33,6 +35,7 @@ START = datetime(2026, 1, 31, 12, 0, 0, tzinfo=UTC)
 GPU = "nvidia.com/gpu"
 SKU = "Standard_NC24ads_A100_v4"
 MODELS: dict[str, Any] = {
+    "Job": Job,
     "NodePool": NodePool,
     "NodeClaim": NodeClaim,
     "Node": Node,
@@ -294,6 +297,32 @@ def stateful_set(
     }
 
 
+def tuning_workspace(name: str = "phi", *, tuning: Json | None = None, **more: Any) -> Json:
+    """A Workspace with tuning: data by URL, the adapter to a volume."""
+    body = workspace(name, **more)
+    del body["inference"]
+    section = {
+        "preset": {"name": "phi-3.5-mini-instruct"},
+        "method": "lora",
+        "input": {"urls": ["https://example.com/train.jsonl"]},
+        "output": {"volumeSource": {"persistentVolumeClaim": {"claimName": "adapters"}}},
+    }
+    section |= tuning or {}
+    return body | {"tuning": {key: value for key, value in section.items() if value is not None}}
+
+
+def job(name: str = "phi", namespace: str = "default", *, conditions: Iterable[Json] = (), **meta: Any) -> Json:
+    """The Job of the Workspace of the same name; made for no particular tuning section."""
+    owners = [owner_reference(name, namespace)]
+    return {
+        "apiVersion": "batch/v1",
+        "kind": "Job",
+        "metadata": metadata(name, namespace, **({"ownerReferences": owners} | meta)),
+        "spec": {},
+        "status": {"conditions": list(conditions)},
+    }
+
+
 def service(name: str = "phi", namespace: str = "default", *, spec: Json | None = None, **meta: Any) -> Json:
     """A Service controlled by the Workspace of the same name (less a `-headless` suffix)."""
     owners = [owner_reference(name.removesuffix("-headless"), namespace)]
@@ -408,6 +437,9 @@ class World:
 
     def stateful_set(self, root: ObjectRef) -> StatefulSet | None:
         return self._one(STATEFUL_SET.ref(root.namespace, root.name))
+
+    def job(self, root: ObjectRef) -> Job | None:
+        return self._one(JOB.ref(root.namespace, root.name))
 
     def budget(self, root: ObjectRef) -> PodDisruptionBudget | None:
         return self._one(POD_DISRUPTION_BUDGET.ref(root.namespace, root.name))

@@ -21,6 +21,7 @@ FINALIZERS = {"Workspace": WORKSPACE_FINALIZER, "RAGEngine": "ragengine.finalize
 
 WORKSPACE_UID_ANNOTATION = "kaito.sh/workspace-uid"  # the root's, on each child
 DESIRED_HASH_ANNOTATION = "kaito.sh/desired-hash"  # on children: which desired body was applied last
+TUNING_HASH_ANNOTATION = "kaito.sh/tuning-hash"  # on Jobs: of the tuning section that it was made for
 UPSTREAM_REVISION_ANNOTATION = "workspace.kaito.io/revision"
 NODE_IMAGE_FAMILY_ANNOTATION = "kaito.sh/node-image-family"
 NODE_CLASS_NAME_ANNOTATION = "kaito.sh/node-class-name"

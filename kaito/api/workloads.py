@@ -6,7 +6,7 @@ from typing import Protocol
 
 import msgspec
 
-from kaito.api.meta import Condition, Json, ObjectMeta, ResourceKind
+from kaito.api.meta import Condition, Json, ObjectMeta, ResourceKind, condition
 
 STATEFUL_SET = ResourceKind("apps", "v1", "StatefulSet", "statefulsets", True)
 DEPLOYMENT = ResourceKind("apps", "v1", "Deployment", "deployments", True)
@@ -48,6 +48,34 @@ class ControllerRevision(msgspec.Struct, frozen=True, gc=False):
 class PodDisruptionBudget(msgspec.Struct, frozen=True, gc=False):
     metadata: ObjectMeta = ObjectMeta()
     spec: Json = {}
+
+
+class JobStatus(msgspec.Struct, frozen=True, gc=False, rename="camel"):
+    active: int = 0
+    succeeded: int = 0
+    failed: int = 0
+    start_time: str | None = None
+    completion_time: str | None = None
+    conditions: tuple[Condition, ...] = ()
+
+
+class Job(msgspec.Struct, frozen=True, gc=False):
+    metadata: ObjectMeta = ObjectMeta()
+    spec: Json = {}
+    status: JobStatus = JobStatus()
+
+    @property
+    def is_complete(self) -> bool:
+        return _is_true(self.status.conditions, "Complete")
+
+    @property
+    def is_failed(self) -> bool:
+        return _is_true(self.status.conditions, "Failed")
+
+
+def _is_true(conditions: tuple[Condition, ...], type_: str) -> bool:
+    found = condition(conditions, type_)
+    return found is not None and found.status == "True"
 
 
 class StatefulSet(msgspec.Struct, frozen=True, gc=False):

@@ -150,6 +150,17 @@ class RefusedInstanceType(Wire):
     at: str = Field(description="When it was given up.", json_schema_extra={"format": "date-time"})
 
 
+class Progress(Wire):
+    """How far a tuning Job has come."""
+
+    step: int = Field(description="Optimizer steps done.")
+    steps: int = Field(description="Optimizer steps in all.")
+    epoch: str = Field("", description="Passes over the training rows done.")
+    loss: str = Field("", description="Training loss, mean over the last logging interval.")
+    eval_loss: str = Field("", description="Loss on the rows that are held back.")
+    eta_seconds: int | None = Field(None, description="Seconds until the last step at the pace so far.")
+
+
 class WorkspaceStatus(Wire):
     worker_nodes: tuple[str, ...] = Field((), description="The nodes that serve the Workspace.")
     state: str = Field("", description="Pending, Ready or NotReady; for tuning Pending, Running, Succeeded or Failed.")
@@ -167,6 +178,7 @@ class WorkspaceStatus(Wire):
         (), description="What the cloud had none of, and when; the next of the fallbacks is asked for."
     )
     performance: Performance | None = Field(None, description="What the server measured of itself after loading.")
+    progress: Progress | None = Field(None, description="How far the tuning Job has come.")
     blockers: tuple[Blocker, ...] = Field((), description="What the Workspace waits for, deepest cause first.")
     timeline: tuple[Stage, ...] = Field((), description="The stages that have been passed, in order.")
 

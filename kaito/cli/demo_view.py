@@ -26,6 +26,7 @@ WORDS: dict[str, str] = {
     "PodScheduled": "pod scheduled",
     "ContainersStarted": "container started",
     "ServerReady": "model loaded, server answers",
+    "JobSucceeded": "model tuned, adapter written",
 }
 
 Mark = Literal["passed", "waiting", "failed", "later"]

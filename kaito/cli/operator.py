@@ -8,6 +8,7 @@ import os
 import socket
 import sys
 import tempfile
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from random import Random
@@ -62,6 +63,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--node-provisioner", choices=PROVISIONERS, default=PROVISIONERS[0], help="who makes machines")
     parser.add_argument("--inference-image", metavar="IMAGE", help="the model server's image")
+    parser.add_argument("--tuning-image", metavar="IMAGE", help="the trainer's image")
     parser.add_argument(
         "--journal-dir",
         type=Path,
@@ -86,13 +88,8 @@ def run(args: argparse.Namespace) -> int:
 
 def plan_settings(args: argparse.Namespace) -> PlanSettings:
     chosen = PlanSettings(cloud_provider=args.cloud_provider, node_provisioner=args.node_provisioner)
-    if not args.inference_image:
-        return chosen
-    return PlanSettings(
-        cloud_provider=args.cloud_provider,
-        node_provisioner=args.node_provisioner,
-        inference_image=args.inference_image,
-    )
+    images = {name: getattr(args, name) for name in ("inference_image", "tuning_image") if getattr(args, name)}
+    return replace(chosen, **images)
 
 
 async def _serve(args: argparse.Namespace) -> int:

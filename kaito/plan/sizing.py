@@ -11,7 +11,7 @@ import re
 from dataclasses import dataclass, field, replace
 
 from kaito.api.core import CONFIG_MAP, Node
-from kaito.api.names import CONTAINER_RESOURCES_ANNOTATION, WORKSPACE_NAME_LENGTH_MAX
+from kaito.api.names import BYPASS_RESOURCE_CHECKS_ANNOTATION, CONTAINER_RESOURCES_ANNOTATION, WORKSPACE_NAME_LENGTH_MAX
 from kaito.api.workspace import Partition, Workspace
 from kaito.plan.catalog import Preset, Sku, find_preset, find_sku, similar_presets, similar_skus
 from kaito.plan.choice import chosen_type
@@ -28,6 +28,9 @@ from kaito.plan.placement import GPU_RESOURCE
 from kaito.plan.pods.resources import asked_resources
 from kaito.plan.roots import RootMeta
 from kaito.plan.snapshot import is_node_ready, node_ref
+from kaito.plan.tuning_memory import memory_need_gib
+from kaito.plan.validate.tuning import CONFIG_KEY as TUNING_CONFIG_KEY
+from kaito.plan.validate.tuning import config_errors, method_of, tuning_errors
 from kaito.plan.verdict import Failed, Ready, Verdict, Waiting
 from kaito.settings import PlanSettings
 from kaito.state.edges import selector_of
@@ -58,7 +61,7 @@ class Sizing:
 
 
 def size_workspace(view: ClusterView, root: RootMeta, ws: Workspace, settings: PlanSettings) -> Sizing:
-    """The sizing of an inference Workspace."""
+    """The sizing of a Workspace."""
     try:
         return _size(view, root, ws, settings)
     except _Stopped as stop:
@@ -80,12 +83,16 @@ def target_of(root: RootMeta) -> int | None:
 
 
 def _size(view: ClusterView, root: RootMeta, ws: Workspace, settings: PlanSettings) -> Sizing:
-    if ws.inference is None:
-        what = "tuning is not planned by this operator yet" if ws.tuning else "neither inference nor tuning is given"
-        raise _Stopped(_failed(root, "NoInference", what, "give the Workspace an `inference` section"))
+    if (ws.inference is None) == (ws.tuning is None):
+        what = (
+            "neither inference nor tuning is given" if ws.inference is None else "both inference and tuning are given"
+        )
+        raise _Stopped(_failed(root, "NoInference", what, "give the Workspace one of the two sections"))
     if target_of(root) is None and (wrong := _name_error(root.ref.name)):
         step = "create it again under another name (a name cannot be changed)"
         raise _Stopped(_failed(root, "InvalidWorkspace", wrong, step))
+    if ws.inference is None:
+        return _of_tuning(view, root, ws, settings)
     if ws.inference.preset is None and ws.inference.template is None:
         what = "inference: neither preset nor template is given"
         raise _Stopped(_failed(root, "InvalidWorkspace", what, "give it one of the two"))
@@ -189,11 +196,42 @@ def _of_template(view: ClusterView, root: RootMeta, ws: Workspace, settings: Pla
     return replace(_blank(view, root, ws, settings, Ready(GATE, why, root.ref), nodes), gpus_per_pod=gpus)
 
 
+def _of_tuning(view: ClusterView, root: RootMeta, ws: Workspace, settings: PlanSettings) -> Sizing:
+    """One node, and whether one copy of the model with all that is trained on it fits its GPUs."""
+    if wrong := tuning_errors(ws):
+        raise _Stopped(_failed(root, "InvalidWorkspace", "; ".join(wrong), "correct the named fields"))
+    _check_tuning_config(view, root, ws)
+    preset, sku = _preset(root, ws), _sku(view, root, ws, settings)
+    need_gib, method = memory_need_gib(preset, method_of(ws)), method_of(ws)
+    if need_gib > sku.memory_gib and BYPASS_RESOURCE_CHECKS_ANNOTATION not in root.annotations:
+        message = f"{method} of {preset.name} needs {need_gib:.0f} GiB of GPU memory, {sku.name} has {sku.memory_gib}"
+        step = "choose an instance type with more GPU memory" + (", or method qlora" if method == "lora" else "")
+        raise _Stopped(_failed(root, "ModelDoesNotFit", message, step))
+    why = f"1 node: {method} of {preset.name} needs {need_gib:.0f} of {sku.memory_gib} GiB"
+    return replace(
+        _blank(view, root, ws, settings, Ready(GATE, why, root.ref), 1),
+        preset=preset,
+        sku=sku,
+        gpu_resource=sku.resource,
+        gpus_per_pod=sku.gpus,
+        storage_gib=preset.disk_gib,
+    )
+
+
+def _check_tuning_config(view: ClusterView, root: RootMeta, ws: Workspace) -> None:
+    name = ws.tuning.config if ws.tuning else ""
+    if name and (wrong := config_errors(_config_map(view, root, name, "tuning", TUNING_CONFIG_KEY), method_of(ws))):
+        step = f"correct it: kubectl edit configmap {name} -n {root.ref.namespace}"
+        ref = CONFIG_MAP.ref(root.ref.namespace, name)
+        raise _Stopped(Failed(GATE, "InvalidTrainingConfig", "; ".join(wrong), ref, step))
+
+
 def _preset(root: RootMeta, ws: Workspace) -> Preset:
-    name = ws.inference.preset.name if ws.inference and ws.inference.preset else ""
+    section, field = ws.inference or ws.tuning, "inference" if ws.inference else "tuning"
+    name = section.preset.name if section and section.preset else ""
     preset = find_preset(name)
     if preset is None:
-        message = f"inference.preset.name: {name!r} is not in the catalogue"
+        message = f"{field}.preset.name: {name!r} is not in the catalogue"
         raise _Stopped(_failed(root, "UnknownPreset", message, _choose("model", similar_presets(name), "kaito preset")))
     return preset
 
@@ -264,14 +302,19 @@ def _context_tokens(view: ClusterView, root: RootMeta, ws: Workspace) -> int:
     name = ws.inference.config if ws.inference else ""
     if not name:
         return CONTEXT_TOKENS_DEFAULT
+    return max_model_len(_config_map(view, root, name, "inference", CONFIG_KEY)) or CONTEXT_TOKENS_DEFAULT
+
+
+def _config_map(view: ClusterView, root: RootMeta, name: str, section: str, key: str) -> str:
+    """What the ConfigMap that a section names has under the key; empty where it has nothing there."""
     ref = CONFIG_MAP.ref(root.ref.namespace, name)
     found = view.config_map(root.ref.namespace, name)
     if found is None:
         if not view.is_synced_ref(CONFIG_MAP, root.ref.namespace, name):
             raise _Stopped(Waiting(GATE, "ConfigMapUnknown", f"ConfigMap {name} is being looked up", ref, ""))
-        step = f"create ConfigMap {name} with the key {CONFIG_KEY}, or remove inference.config"
-        raise _Stopped(Failed(GATE, "ConfigMapNotFound", f"inference.config: there is no ConfigMap {name}", ref, step))
-    return max_model_len(found.data.get(CONFIG_KEY, "")) or CONTEXT_TOKENS_DEFAULT
+        step = f"create ConfigMap {name} with the key {key}, or remove {section}.config"
+        raise _Stopped(Failed(GATE, "ConfigMapNotFound", f"{section}.config: there is no ConfigMap {name}", ref, step))
+    return found.data.get(key, "")
 
 
 MAX_MODEL_LEN = re.compile(r"^\s+max-model-len:\s*['\"]?(\d+)['\"]?\s*(?:#.*)?$")

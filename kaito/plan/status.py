@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Sequence, Set
 from datetime import datetime
 
 from kaito.api.meta import Json
@@ -13,7 +13,7 @@ from kaito.plan.explain import blockers, causes, headline
 from kaito.plan.gates import GATES
 from kaito.plan.snapshot import Snapshot, is_node_ready
 from kaito.plan.timeline import timeline
-from kaito.plan.verdict import Failed, Ready, Verdict, is_open, worst
+from kaito.plan.verdict import Failed, Ready, Verdict, Waiting, is_open, worst
 
 NODE_CLAIM_READY = "NodeClaimReady"
 NODES_READY = "NodesReady"
@@ -38,6 +38,7 @@ INFERENCE_REASONS = frozenset(
         "Unschedulable",
     }
 )
+WORKLOAD_CONDITIONS = frozenset({INFERENCE_READY, SUCCEEDED})  # of gates behind the nodes
 CONDITION_OF_GATE = {gate.name: gate.condition for gate in GATES}
 
 
@@ -46,25 +47,37 @@ def workspace_status(
 ) -> Json:
     """The whole status that the Workspace should have now."""
     s = snapshot
-    wanted = tuple(_conditions(s, verdicts))
-    is_ready = wanted[-1].is_true
-    dropped = {DELETING} | ({NODE_CLAIM_READY} if s.is_byo else set()) | (set() if measured.condition else {MEASURED})
+    wanted = (*_conditions(s, verdicts), *((measured.condition,) if measured.condition else ()))
+    state = _state(next(item.is_true for item in wanted if item.type == SUCCEEDED), s.prior.get("state"))
+    dropped = set() if measured.condition else {MEASURED}
+    status = status_with(s, verdicts, wanted, state=state, generation=generation, dropped=dropped)
+    return status | ({"performance": measured.performance} if measured.performance else {})
+
+
+def status_with(
+    s: Snapshot,
+    verdicts: Sequence[Verdict],
+    wanted: Sequence[WantedCondition],
+    *,
+    state: str,
+    generation: int,
+    dropped: Set[str] = frozenset(),
+) -> Json:
+    """The status with this state and these conditions; others stay as they are, but those that are dropped."""
     status: Json = {
         **s.prior,
-        "state": _state(is_ready, s.prior.get("state")),
+        "state": state,
         "workerNodes": [node.metadata.name for node in s.nodes if is_node_ready(node)],
         "blockers": blockers(verdicts, s.prior.get("blockers") or (), s.now),
         "timeline": timeline(verdicts, s.prior.get("timeline") or (), s.now),
         "conditions": merge_conditions(
             s.prior.get("conditions") or (),
-            (*wanted, *((measured.condition,) if measured.condition else ())),
+            wanted,
             generation=generation,
             now=s.now,
-            dropped=frozenset(dropped),
+            dropped=frozenset({DELETING, *dropped} | ({NODE_CLAIM_READY} if s.is_byo else set())),
         ),
     }
-    if measured.performance:
-        status["performance"] = measured.performance
     decided = {"targetNodeCount": s.target, "instanceType": s.instance_type, "contextTokens": s.context_tokens}
     return status | {key: value for key, value in decided.items() if value and s.target}
 
@@ -77,18 +90,30 @@ def _state(is_ready: bool, prior: str | None) -> str:
 
 
 def _conditions(s: Snapshot, verdicts: Sequence[Verdict]) -> Iterator[WantedCondition]:
+    machines = tuple(machine_conditions(s, verdicts))
+    resource = machines[-1]
+    inference = _inference_ready(_groups(verdicts).get(INFERENCE_READY, []), resource)
+    yield from (*machines, inference, succeeded(verdicts, resource, inference))
+
+
+def _groups(verdicts: Sequence[Verdict]) -> dict[str, list[Verdict]]:
     groups: dict[str, list[Verdict]] = {}
     for verdict in verdicts:
         groups.setdefault(CONDITION_OF_GATE[verdict.gate], []).append(verdict)
+    return groups
+
+
+def machine_conditions(s: Snapshot, verdicts: Sequence[Verdict]) -> Iterator[WantedCondition]:
+    """The conditions of the machines, whatever runs on them; ResourceReady is the last."""
+    groups = _groups(verdicts)
     planned = groups.get(RESOURCE_READY, [])
     claims = _node_claim_ready(groups.get(NODE_CLAIM_READY, []))
     gpus = _gpu_ready(groups.get(GPU_READY, []))
     nodes = _nodes_ready(groups.get(NODES_READY, []), gpus)
     resource = _resource_ready(planned, claims if not s.is_byo else None, nodes)
-    inference = _inference_ready(groups.get(INFERENCE_READY, []), resource)
     if not s.is_byo:
         yield claims
-    yield from (nodes, gpus, resource, inference, _succeeded(verdicts, resource, inference))
+    yield from (nodes, gpus, resource)
 
 
 def _closed(verdicts: Sequence[Verdict]) -> Verdict | None:
@@ -150,10 +175,14 @@ def _inference_ready(verdicts: Sequence[Verdict], resource: WantedCondition) -> 
     return WantedCondition(INFERENCE_READY, True, "WorkspaceInferenceStatusSuccess", "the model server answers")
 
 
-def _succeeded(verdicts: Sequence[Verdict], resource: WantedCondition, inference: WantedCondition) -> WantedCondition:
-    if resource.is_true and inference.is_true:
-        return WantedCondition(SUCCEEDED, True, "workspaceSucceeded", "the model server answers")
-    deepest = causes(verdicts)[0]
+def succeeded(verdicts: Sequence[Verdict], resource: WantedCondition, work: WantedCondition) -> WantedCondition:
+    """WorkspaceSucceeded: machines and work are as they should be, or the deepest cause why not."""
+    if resource.is_true and work.is_true:
+        return WantedCondition(SUCCEEDED, True, "workspaceSucceeded", work.message)
+    return pending(causes(verdicts)[0])
+
+
+def pending(deepest: Waiting | Failed) -> WantedCondition:
     reason = "workspaceFailed" if isinstance(deepest, Failed) else "workspacePending"
     return WantedCondition(SUCCEEDED, False, reason, headline(deepest))
 

@@ -17,7 +17,7 @@ from kaito.api.core import NODE, POD, SERVICE, STORAGE_CLASS
 from kaito.api.meta import Json, ObjectRef, ResourceKind
 from kaito.api.nodeclaim import NODE_CLAIM
 from kaito.api.nodepool import NODE_POOL
-from kaito.api.workloads import CONTROLLER_REVISION, POD_DISRUPTION_BUDGET, STATEFUL_SET
+from kaito.api.workloads import CONTROLLER_REVISION, JOB, POD_DISRUPTION_BUDGET, STATEFUL_SET
 from kaito.api.workspace import Workspace
 from kaito.plan.actions import Action, Emit, PatchRoot, PatchStatus, Plan
 from kaito.plan.benchmark import measurement
@@ -36,8 +36,11 @@ from kaito.plan.roots import RootMeta, root_meta
 from kaito.plan.serving import measures_itself
 from kaito.plan.sizing import Sizing, size_workspace
 from kaito.plan.snapshot import Snapshot
-from kaito.plan.status import CONDITION_OF_GATE, INFERENCE_READY, invalid_status, workspace_status
+from kaito.plan.status import CONDITION_OF_GATE, WORKLOAD_CONDITIONS, invalid_status, workspace_status
 from kaito.plan.stock import Demand
+from kaito.plan.training import ask_again_s, ask_progress
+from kaito.plan.tuning import finished, job_action
+from kaito.plan.tuning_status import JOB_GATE, tuning_status
 from kaito.plan.verdict import Failed, Ready, Verdict, Waiting, is_open
 from kaito.plan.wanted import children, machine_order
 from kaito.settings import PlanSettings
@@ -49,6 +52,7 @@ READS: tuple[ResourceKind, ...] = (
     NODE,
     POD,
     STATEFUL_SET,
+    JOB,
     SERVICE,
     POD_DISRUPTION_BUDGET,
     CONTROLLER_REVISION,
@@ -56,6 +60,7 @@ READS: tuple[ResourceKind, ...] = (
 )
 # Closed only for the operator's own next step, a matter of milliseconds: no news for the user.
 GUARD_REASON = "its machines must be released at the end"
+SUCCESS = {"Ready": "the model server answers", "Succeeded": "the adapter is written"}
 OWN_WORK = frozenset({"NodeClaimNotReady", "AwaitingEarlierStage"})
 
 
@@ -112,15 +117,25 @@ def _plan_valid(view: ClusterView, root: RootMeta, ws: Workspace, now: datetime,
     sizing = size_workspace(view, root, ws, settings)
     s = _snapshot(view, root, ws, sizing, now, settings)
     provisioner = provisioner_of(view, root.ref, settings)
+    if finished(s):
+        # Machines may come and go as they like, and so may pods: what was to be done is done, or given up.
+        over = tuple(verdict for verdict in judge_all(s) if verdict.gate == JOB_GATE)
+        status = tuning_status(s, over, generation=root.generation)
+        again = [action] if (action := job_action(s, root, ws, sizing)) else []
+        return Plan(root.ref, (*again, *_report(root, status, over)), over)
     verdicts = judge_all(s)
-    measured = measurement(s, sizing, verdicts, is_wanted=measures_itself(s, root, sizing))
+    measured = measurement(s, sizing, verdicts, is_wanted=ws.tuning is None and measures_itself(s, root, sizing))
     turn = _turn(s, root, ws)
-    status = workspace_status(s, verdicts, generation=root.generation, measured=measured) | turn
+    if ws.tuning is not None:
+        status = tuning_status(s, verdicts, generation=root.generation) | turn
+    else:
+        status = workspace_status(s, verdicts, generation=root.generation, measured=measured) | turn
     actions = (
         *record_revision(view, root, current_revision(view, root, ws)),
         *_place_workload(s, root, ws, sizing, verdicts),
         *missing_logs(s),
         *((measured.read,) if measured.read else ()),
+        *ask_progress(s),
         *_report(root, status, verdicts),
         *_tell_turn(root, sizing, turn),
         *provisioner.relinquish(s),
@@ -155,7 +170,8 @@ def _snapshot(
         gpu_resource=sizing.gpu_resource,
         gpus_per_pod=sizing.gpus_per_pod,
         stock=provisioner_of(view, root.ref, settings).take_stock(view, demand, settings),
-        workload=view.stateful_set(root.ref),
+        workload_kind=JOB if ws.tuning else STATEFUL_SET,
+        workload=view.job(root.ref) if ws.tuning else view.stateful_set(root.ref),
         pods=view.pods_of(root.ref),
         prior=root.status,
     )
@@ -167,8 +183,11 @@ def _place_workload(
     """Services first: pods find their leader through them. What exists is kept right even while a gate is closed."""
     if not is_open(sizing.verdict):
         return
-    node_side = [verdict for verdict in verdicts if CONDITION_OF_GATE[verdict.gate] != INFERENCE_READY]
+    node_side = [verdict for verdict in verdicts if CONDITION_OF_GATE[verdict.gate] not in WORKLOAD_CONDITIONS]
     if s.workload is None and not all(is_open(verdict) for verdict in node_side):
+        return
+    if ws.tuning is not None:
+        yield from filter(None, [job_action(s, root, ws, sizing)])
         return
     for kind, desired, observed in children(s, root, ws, sizing):
         if action := reconcile_child(kind, desired, observed, root_uid=root.uid, reason="the nodes are ready"):
@@ -197,8 +216,8 @@ def _report(root: RootMeta, status: Json, verdicts: Sequence[Verdict]) -> Iterat
     if found and _is_news(root.status, found[0]):
         kind: Literal["Normal", "Warning"] = "Warning" if isinstance(found[0], Failed) else "Normal"
         yield Emit(root.ref, root.uid, kind, found[0].reason, headline(found[0]))
-    if status.get("state") == "Ready" != root.status.get("state"):
-        yield Emit(root.ref, root.uid, "Normal", "WorkspaceSucceeded", "the model server answers")
+    if (state := status.get("state")) in SUCCESS and state != root.status.get("state"):
+        yield Emit(root.ref, root.uid, "Normal", "WorkspaceSucceeded", SUCCESS[state])
 
 
 def _is_news(prior: Json, cause: Waiting | Failed) -> bool:
@@ -213,7 +232,7 @@ def _is_news(prior: Json, cause: Waiting | Failed) -> bool:
 def _recheck_s(s: Snapshot, verdicts: Sequence[Verdict], *others: float | None) -> float | None:
     """Seconds until time alone changes a verdict or expires a claim."""
     waits = [verdict.recheck_s for verdict in verdicts if not isinstance(verdict, Ready)]
-    waits += [*others, *(expiry.left_s for expiry in expiries(s))]
+    waits += [*others, *(expiry.left_s for expiry in expiries(s)), ask_again_s(s)]
     ahead = [wait for wait in waits if wait is not None and wait > 0]
     return min(ahead) if ahead else None
 

@@ -11,9 +11,11 @@ from kaito.api.nodeclaim import NODE_CLAIM, NodeClaim
 from kaito.api.nodepool import NODE_POOL, NodePool
 from kaito.api.workloads import (
     CONTROLLER_REVISION,
+    JOB,
     POD_DISRUPTION_BUDGET,
     STATEFUL_SET,
     ControllerRevision,
+    Job,
     PodDisruptionBudget,
     StatefulSet,
 )
@@ -96,6 +98,9 @@ class GraphView:
 
     def has_storage_class(self, name: str) -> bool:
         return self._graph.stores[STORAGE_CLASS].get(STORAGE_CLASS.ref("", name)) is not None
+
+    def job(self, root: ObjectRef) -> Job | None:
+        return self._graph.stores[JOB].get(JOB.ref(root.namespace, root.name))
 
     def service(self, namespace: str, name: str) -> Service | None:
         return self._graph.stores[SERVICE].get(SERVICE.ref(namespace, name))

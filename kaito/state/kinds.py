@@ -28,10 +28,12 @@ from kaito.api.nodeclaim import NODE_CLAIM, NodeClaim
 from kaito.api.nodepool import NODE_POOL, NodePool
 from kaito.api.workloads import (
     CONTROLLER_REVISION,
+    JOB,
     POD_DISRUPTION_BUDGET,
     POD_DISRUPTION_BUDGET_BETA,
     STATEFUL_SET,
     ControllerRevision,
+    Job,
     PodDisruptionBudget,
     StatefulSet,
 )
@@ -110,6 +112,7 @@ KINDS: tuple[KindRow, ...] = (
     KindRow(NODE, Node, node_edges, node_names),
     KindRow(POD, Pod, pod_edges, label_selector=LABEL_WORKSPACE),
     KindRow(STATEFUL_SET, StatefulSet, child_edges, verbs=OWN),
+    KindRow(JOB, Job, child_edges, verbs=OWN),
     KindRow(SERVICE, Service, child_edges, verbs=OWN),
     KindRow(
         POD_DISRUPTION_BUDGET,

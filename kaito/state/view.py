@@ -10,7 +10,7 @@ from kaito.api.core import ConfigMap, Node, Pod, Service
 from kaito.api.meta import ObjectRef, ResourceKind
 from kaito.api.nodeclaim import NodeClaim
 from kaito.api.nodepool import NodePool
-from kaito.api.workloads import ControllerRevision, PodDisruptionBudget, StatefulSet
+from kaito.api.workloads import ControllerRevision, Job, PodDisruptionBudget, StatefulSet
 from kaito.api.workspace import Workspace
 
 
@@ -106,6 +106,10 @@ class ClusterView(Protocol):
         ...
 
     def has_storage_class(self, name: str) -> bool: ...
+
+    def job(self, root: ObjectRef) -> Job | None:
+        """The Job of the root's name."""
+        ...
 
     def service(self, namespace: str, name: str) -> Service | None: ...
 

@@ -13,12 +13,13 @@ import structlog
 
 from kaito.clock import wall_clock
 from kaito.logs import Event, set_up_logs
-from kaito.tuning.config import TuningConfig, load_config
+from kaito.tuning.config import METHODS, TuningConfig, load_config
 from kaito.tuning.errors import EXIT_FAILED, Stopped, TuningError
 from kaito.tuning.folder import OutputFolder
 from kaito.tuning.launch import launch
 from kaito.tuning.stop import StopSignal
 
+TEMPLATES = Path(__file__).parent / "templates"
 DATA_DIR = Path("/mnt/data")
 OUTPUT_DIR = Path("/mnt/output")
 METRICS_PORT = 5000
@@ -28,7 +29,9 @@ WORDS_BYTES_MAX = 4096  # what a kubelet keeps of a termination message
 def parser() -> argparse.ArgumentParser:
     found = argparse.ArgumentParser(prog="python -m kaito.tuning", description="Fine-tune a model with LoRA or QLoRA.")
     add = found.add_argument
-    add("--config", type=Path, required=True, metavar="FILE", help="training_config.yaml; see docs/tuning/config.md")
+    source = found.add_mutually_exclusive_group(required=True)
+    source.add_argument("--config", type=Path, metavar="FILE", help="training_config.yaml; see docs/tuning/config.md")
+    source.add_argument("--template", choices=METHODS, help="the built-in configuration of a method")
     add("--method", choices=("lora", "qlora"), help="as in the Workspace; follows from QuantizationConfig if absent")
     add("--model", help="folder or org/model, over ModelConfig.pretrained_model_name_or_path")
     add("--data-dir", type=Path, default=DATA_DIR, help=f"where the data files are (default {DATA_DIR})")
@@ -51,7 +54,7 @@ def main(argv: Sequence[str]) -> int:
     signal.signal(signal.SIGTERM, stop)
     output_dir: Path | None = args.output_dir
     try:
-        config = load_config(args.config)
+        config = load_config(args.config or TEMPLATES / f"{args.template}.yaml")
         output_dir = output_dir or Path(str(config.training.get("output_dir") or OUTPUT_DIR))
         _run(args, config, output_dir, stop)
     except Exception as error:

@@ -83,7 +83,12 @@ class Life:
 
 
 def live(
-    minor: int, scenario: Callable[[Life], Awaitable[None]], *, settings: PlanSettings = DEFAULTS, **ws: Any
+    minor: int,
+    scenario: Callable[[Life], Awaitable[None]],
+    *,
+    settings: PlanSettings = DEFAULTS,
+    body: Json | None = None,
+    **ws: Any,
 ) -> None:
     async def main() -> None:
         life = Life(minor, settings)
@@ -97,7 +102,7 @@ def live(
         async with anyio.create_task_group() as tasks:
             await tasks.start(start)
             tasks.start_soon(life.operator.run)
-            await life.client.create(WORKSPACE, "default", asked_for(**ws))
+            await life.client.create(WORKSPACE, "default", body or asked_for(**ws))
             await scenario(life)
             tasks.cancel_scope.cancel()
 

@@ -42,7 +42,7 @@ class JobController:
         succeeded = [pod for pod in pods if phase(pod) == "Succeeded"]
         failed = [pod for pod in pods if phase(pod) == "Failed"]
         active = [pod for pod in pods if not is_over(pod) and not is_deleting(pod)]
-        if verdict := self._verdict(job, len(succeeded), len(failed)):
+        if verdict := self._verdict(job, len(succeeded), len(failed) + sum(map(_restarts, active))):
             for pod in active:
                 await self._world.delete(POD, pod)
             await self._report(job, [], succeeded, failed, verdict)
@@ -126,6 +126,14 @@ class JobController:
             return wait_s
         await self._world.delete(JOB, job)
         return None
+
+
+def _restarts(pod: Json) -> int:
+    """How often the pod's containers were started again: with restartPolicy OnFailure each of them is an attempt."""
+    if pod["spec"].get("restartPolicy") != "OnFailure":
+        return 0
+    statuses = (pod.get("status") or {}).get("containerStatuses") or []
+    return sum(int(status.get("restartCount") or 0) for status in statuses)
 
 
 def _completions(job: Json) -> int:

@@ -17,6 +17,7 @@ from kaito.plan.gates import (
     gpu_allocatable,
     initialized,
     instance_type,
+    job_succeeded,
     launched,
     node_ready,
     nodes_planned,
@@ -55,6 +56,7 @@ GATES: tuple[Gate, ...] = tuple(
         pod_scheduled,
         containers_started,
         server_ready,
+        job_succeeded,
     )
 )
 

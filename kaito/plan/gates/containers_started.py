@@ -45,8 +45,12 @@ def _judge_pod(s: Snapshot, pod: Pod) -> Verdict:
             for status in statuses:
                 if verdict := judge_status(s, pod, status):
                     return verdict
-    running = [status.state.running for status in pod.status.container_statuses]
-    if running and all(running):
+    if pod.status.phase == "Succeeded":
+        return Ready(NAME, f"the containers of {name} have done their work", ref)
+    # A container that has done its work has started, too.
+    begun = [status.state.running or status.state.terminated for status in pod.status.container_statuses]
+    if begun and all(begun):
+        running = [status.state.running for status in pod.status.container_statuses]
         since = latest([parse_time(state.started_at) for state in running if state])
         return Ready(NAME, f"the containers of {name} run", ref, since)
     since = transition_time(pod.status.conditions, "PodScheduled")

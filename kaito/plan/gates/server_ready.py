@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from kaito.api.core import Pod
+from kaito.api.workloads import JOB
 from kaito.plan.snapshot import Snapshot, is_pod_ready, latest, parse_time, pod_ref, transition_time
 from kaito.plan.verdict import Ready, Verdict, Waiting, at_least
 
@@ -11,6 +12,8 @@ CONDITION = "InferenceReady"
 
 
 def judge(s: Snapshot) -> Verdict | None:
+    if s.workload_kind == JOB:
+        return None  # nobody waits for an answer of a Job
     verdicts = [_judge_pod(s, pod) for pod in s.pods if not pod.metadata.deletion_timestamp]
     return at_least(NAME, s.needed, verdicts, what="pods ready", root=s.ref)
 

@@ -1,6 +1,6 @@
 """Files that come in container images or OCI artifacts: pulled by an init container, or mounted as an image volume.
 
-The init container is our tuning image with `python -m kaito.tuning.fetch`: it needs no shell in the image that it
+The init container is our tuning image with `python -m kaito.oci pull`: it needs no shell in the image that it
 pulls, and reads artifacts that are not made of tar layers. An image volume saves the copy; it needs Kubernetes 1.33 and
 a runtime that knows it, so the operator is told to use it (`PlanSettings.image_volumes`).
 """
@@ -48,7 +48,8 @@ def volume_name(name: str) -> str:
 
 def _puller(image: PulledImage, puller: str, mount: Json) -> tuple[Json, tuple[Json, ...]]:
     """The init container, and the volume with the credentials that it reads."""
-    command = ["python", "-m", "kaito.tuning.fetch", f"--image={image.reference}", f"--to={image.target}"]
+    command = ["python", "-m", "kaito.oci", "pull", f"--image={image.reference}", f"--into={image.target}"]
+    command.append(f"--path={DATA_DIR}")
     mounts, volumes = [mount, *scratch().mounts], list(scratch().volumes)
     if image.pull_secrets:
         auth = bounded_name(f"registry-auth-{image.name.replace('.', '-').lower()}")

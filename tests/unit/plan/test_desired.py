@@ -414,9 +414,11 @@ def test_an_adapter_from_an_image_is_pulled_with_its_secrets_into_a_folder_of_it
     assert puller["command"] == [
         "python",
         "-m",
-        "kaito.tuning.fetch",
+        "kaito.oci",
+        "pull",
         "--image=registry/adapter:1",
-        "--to=/mnt/adapter/mine.v1",
+        "--into=/mnt/adapter/mine.v1",
+        "--path=data",
         "--auth-dir=/mnt/registry-auth",
     ]
     volume = "adapter-volume-mine-v1"
@@ -439,7 +441,7 @@ def test_where_nodes_mount_images_nothing_is_pulled() -> None:
 def test_the_weights_of_a_private_preset_come_from_its_image() -> None:
     spec = pod_of(**VARIANTS["weights from an image"])
     (puller,), (server,) = spec["initContainers"], spec["containers"]
-    assert "--image=registry/phi-weights:2" in puller["command"] and "--to=/workspace/weights" in puller["command"]
+    assert "--image=registry/phi-weights:2" in puller["command"] and "--into=/workspace/weights" in puller["command"]
     assert "--model=/workspace/weights" in server["command"]
     assert not [word for word in server["command"] if word.startswith("--download-dir")]
 

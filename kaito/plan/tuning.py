@@ -1,0 +1,89 @@
+"""A tuning Workspace's Job: what it runs, and when it has to be another one."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+
+from kaito.api.meta import Json
+from kaito.api.names import CONTAINER_RESOURCES_ANNOTATION, TUNING_HASH_ANNOTATION
+from kaito.api.workloads import JOB, Job
+from kaito.api.workspace import Workspace
+from kaito.plan.actions import Create, Delete
+from kaito.plan.desired.tuning_job import Tuning, tuning_job
+from kaito.plan.diff import stamped
+from kaito.plan.ownership import controller_reference, is_child
+from kaito.plan.pods.resources import asked_resources
+from kaito.plan.pods.weights import Weights
+from kaito.plan.roots import RootMeta
+from kaito.plan.serving import node_pins
+from kaito.plan.sizing import Sizing
+from kaito.plan.snapshot import Snapshot
+from kaito.plan.tuning_memory import processes_on
+from kaito.plan.validate.tuning import CONFIG_KEY, OUTPUT_DIR, method_of, output_dir_of
+
+
+def job_action(s: Snapshot, root: RootMeta, ws: Workspace, sizing: Sizing) -> Create | Delete | None:
+    """What the Job needs: to be made, or, where the tuning section has changed, to go so that it can be made anew.
+
+    A Job's pods cannot be changed, and training is not thrown away for a new default of the operator's.
+    """
+    body = tuning_body(s, root, ws, sizing)
+    observed = s.workload
+    if observed is None:
+        return Create(JOB, stamped(body), "the nodes are ready")
+    metadata = observed.metadata
+    if metadata.deletion_timestamp or not is_child(metadata, root.uid):
+        return None
+    made_for = metadata.annotation(TUNING_HASH_ANNOTATION)
+    if made_for is None or made_for == tuning_digest(ws):
+        return None
+    return Delete(JOB, s.workload_ref, metadata.uid, "the tuning section has changed: it is made anew")
+
+
+def tuning_body(s: Snapshot, root: RootMeta, ws: Workspace, sizing: Sizing) -> Json:
+    """The Job as it should be."""
+    owner = controller_reference(root.kind, root.ref.name, root.uid)
+    return tuning_job(root.ref, owner, _tuning(s, root, ws, sizing), cloud_provider=s.settings.cloud_provider)
+
+
+def tuning_digest(ws: Workspace) -> str:
+    """Equal for equal tuning sections."""
+    assert ws.tuning is not None
+    text = json.dumps(ws.tuning.model_dump(mode="json", by_alias=True, exclude_unset=True), sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def finished(s: Snapshot) -> bool:
+    """Whether the Job has ended, one way or the other, and is the root's."""
+    job = s.workload
+    return isinstance(job, Job) and is_child(job.metadata, s.uid) and bool(job.is_complete or job.is_failed)
+
+
+def _tuning(s: Snapshot, root: RootMeta, ws: Workspace, sizing: Sizing) -> Tuning:
+    tuning, preset = ws.tuning, sizing.preset
+    assert tuning is not None and preset is not None and sizing.sku is not None, "only an open sizing has a Job"
+    options = tuning.preset.preset_options if tuning.preset else None
+    config = s.view.config_map(root.ref.namespace, tuning.config) if tuning.config else None
+    return Tuning(
+        image=s.settings.tuning_image,
+        method=method_of(ws),
+        model=preset.name,
+        weights=Weights("hub", preset.model_id),
+        processes=processes_on(preset, sizing.sku, method_of(ws)),
+        gpus=sizing.gpus_per_pod,
+        digest=tuning_digest(ws),
+        output_dir=output_dir_of(config.data.get(CONFIG_KEY, "")) if config else OUTPUT_DIR,
+        config_map=tuning.config,
+        urls=tuning.input.urls,
+        data_image=tuning.input.image,
+        data_pull_secrets=tuning.input.image_pull_secrets,
+        data_volume=tuning.input.volume_source,
+        push_image=tuning.output.image,
+        push_secret=tuning.output.image_push_secret,
+        output_volume=tuning.output.volume_source,
+        access_secret=(options.model_access_secret or "") if options else "",
+        gpu_resource=sizing.gpu_resource,
+        resources=asked_resources(root.annotations.get(CONTAINER_RESOURCES_ANNOTATION, "")),
+        pins=node_pins(s, root),
+    )
