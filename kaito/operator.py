@@ -16,6 +16,7 @@ from kaito.actors.queue import WorkItem
 from kaito.actors.reader import Reader
 from kaito.actors.roster import plan_root
 from kaito.actors.runner import Observer, Runner
+from kaito.api.core import CONFIG_MAP
 from kaito.api.meta import ObjectRef, ResourceKind
 from kaito.clock import Clock
 from kaito.kube.client import Discovery, KubeClient
@@ -50,7 +51,11 @@ class Operator:
         on_expired: Callable[[Expectation], None] = lambda _: None,
         on_write: Callable[[str, str], None] = lambda _verb, _outcome: None,
     ) -> None:
-        self.graph = StateGraph(KINDS, shares_nodes=settings.node_provisioner == "byo")
+        self.graph = StateGraph(
+            KINDS,
+            shares_nodes=settings.node_provisioner == "byo",
+            standing=frozenset({CONFIG_MAP.ref(settings.release_namespace, settings.sku_config_map)}),
+        )
         self.expectations = Expectations()
         self.journal = Journal()
         self._settings, self._now, self._observe, self._may_write = settings, now, observe, may_write

@@ -19,6 +19,7 @@ class PlanSettings:
     benchmark: bool = True  # model servers measure themselves after loading, unless their Workspace says no
     node_image_family: str = "ubuntu"
     release_namespace: str = "kaito-workspace"
+    sku_config_map: str = "kaito-skus"  # in the release namespace: instance types of the user's own
     launch_timeout_s: float = 300.0  # Karpenter's liveness: 5 minutes to launch …
     refusal_memory_s: float = (
         1800.0  # an instance type that was refused is not tried again for so long if others are left

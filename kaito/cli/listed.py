@@ -12,11 +12,13 @@ from kaito.api.meta import Json, ObjectRef, ResourceKind, ResourceVersion
 from kaito.api.workspace import WORKSPACE
 from kaito.kube.client import KubeClient, Scope
 from kaito.kube.errors import Forbidden, NotFound
+from kaito.settings import PlanSettings
 from kaito.state.events import Init, InitApply, InitDone
 from kaito.state.graph import StateGraph
 from kaito.state.kinds import KindRow, decode_workspace
 from kaito.state.view import ServerCapabilities
 
+SKU_FILE = CONFIG_MAP.ref(PlanSettings().release_namespace, PlanSettings().sku_config_map)
 NOT_LISTED = (WORKSPACE, CONFIG_MAP, CUSTOM_RESOURCE_DEFINITION)  # one Workspace, one ConfigMap; discovery tells kinds
 
 
@@ -37,7 +39,8 @@ async def graph_around(client: KubeClient, ref: ObjectRef, body: Json) -> StateG
             _fill(graph, kind, await _list(client, replace(row, kind=served_as), ref.namespace))
         except (Forbidden, NotFound):
             continue
-    await _look_up_config(client, graph, ref, body)
+    for config in (SKU_FILE, *_config_of(ref, body)):
+        await _look_up(client, graph, config)
     return graph
 
 
@@ -66,13 +69,8 @@ async def _list(client: KubeClient, row: KindRow, namespace: str) -> list[tuple[
             return found
 
 
-async def _look_up_config(client: KubeClient, graph: StateGraph, ref: ObjectRef, body: Json) -> None:
-    """The ConfigMap that the Workspace names, if it names one."""
-    inference = body.get("inference")
-    name = str(inference.get("config") or "") if isinstance(inference, dict) else ""
-    if not name:
-        return
-    config = CONFIG_MAP.ref(ref.namespace, name)
+async def _look_up(client: KubeClient, graph: StateGraph, config: ObjectRef) -> None:
+    """A ConfigMap by its name; one that may not be read stays unknown."""
     try:
         found = msgspec.convert(await client.read(CONFIG_MAP, config), graph.rows[CONFIG_MAP].wire)
     except NotFound:
@@ -80,3 +78,10 @@ async def _look_up_config(client: KubeClient, graph: StateGraph, ref: ObjectRef,
     except Forbidden:
         return
     graph.apply_named(CONFIG_MAP, config, found)
+
+
+def _config_of(ref: ObjectRef, body: Json) -> list[ObjectRef]:
+    """The ConfigMap that the Workspace names, if it names one."""
+    inference = body.get("inference")
+    name = str(inference.get("config") or "") if isinstance(inference, dict) else ""
+    return [CONFIG_MAP.ref(ref.namespace, name)] if name else []

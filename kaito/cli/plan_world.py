@@ -14,7 +14,7 @@ from kaito.api.core import CONFIG_MAP
 from kaito.api.meta import Json, ObjectRef
 from kaito.api.names import FINALIZERS
 from kaito.api.workspace import WORKSPACE
-from kaito.cli.listed import graph_around
+from kaito.cli.listed import SKU_FILE, graph_around
 from kaito.clock import rfc3339
 from kaito.kube.client import KubeClient
 from kaito.kube.errors import NotFound
@@ -73,6 +73,7 @@ def offline(body: Json, config_maps: Iterable[Json], now: datetime) -> StateGrap
             graph.apply(kind, Init())
             graph.apply(kind, InitDone("0"))  # type: ignore[arg-type]
     _put(graph, _stored(body, None, now))
+    graph.apply_named(CONFIG_MAP, SKU_FILE, None)
     _put_config_maps(graph, config_maps)
     return graph
 

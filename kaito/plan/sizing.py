@@ -8,12 +8,27 @@ rules that a new Workspace must pass are asked only until it is set, for the sam
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 from kaito.api.core import CONFIG_MAP, Node
-from kaito.api.names import BYPASS_RESOURCE_CHECKS_ANNOTATION, CONTAINER_RESOURCES_ANNOTATION, WORKSPACE_NAME_LENGTH_MAX
+from kaito.api.names import (
+    BYPASS_RESOURCE_CHECKS_ANNOTATION,
+    CONTAINER_RESOURCES_ANNOTATION,
+    LABEL_INSTANCE_TYPE,
+    WORKSPACE_NAME_LENGTH_MAX,
+)
 from kaito.api.workspace import Partition, Workspace
-from kaito.plan.catalog import Preset, Sku, find_preset, find_sku, similar_presets, similar_skus
+from kaito.plan.catalog import (
+    SKU_FILE_KEY,
+    Preset,
+    Sku,
+    find_preset,
+    find_sku,
+    parse_skus,
+    similar_presets,
+    similar_skus,
+)
 from kaito.plan.choice import chosen_type
 from kaito.plan.desired.template_workload import requested_devices
 from kaito.plan.estimate import (
@@ -237,15 +252,33 @@ def _preset(root: RootMeta, ws: Workspace) -> Preset:
 
 
 def _sku(view: ClusterView, root: RootMeta, ws: Workspace, settings: PlanSettings) -> Sku:
+    own, wrong = _own_skus(view, settings)
     if settings.node_provisioner == "byo":
-        return _part(root, _sku_of_nodes(root, view.nodes(selector_of(ws))), ws.resource.partition)
+        found = _sku_of_nodes(root, view.nodes(selector_of(ws)), own, settings)
+        return _part(root, found, ws.resource.partition)
     name = _type(view, root, ws)
-    sku = find_sku(settings.cloud_provider, name)
+    sku = own.get(name.lower()) or find_sku(settings.cloud_provider, name)
     if sku is None:
         message = f"resource.instanceType: {name!r} is not known on {settings.cloud_provider}"
+        ref = CONFIG_MAP.ref(settings.release_namespace, settings.sku_config_map)
+        if not view.is_synced_ref(CONFIG_MAP, ref.namespace, ref.name):
+            words = f"{message}; whether {ref} knows it is being looked up"
+            raise _Stopped(Waiting(GATE, "InstanceTypesUnknown", words, ref, ""))
+        if wrong:
+            step = f"correct ConfigMap {ref.name} in namespace {ref.namespace}"
+            raise _Stopped(Failed(GATE, "InvalidInstanceTypes", f"{message}; {ref}: {wrong}", ref, step))
         step = _choose("instance type", similar_skus(settings.cloud_provider, name), "kaito estimate")
         raise _Stopped(_failed(root, "UnknownInstanceType", message, step))
     return sku
+
+
+def _own_skus(view: ClusterView, settings: PlanSettings) -> tuple[Mapping[str, Sku], str]:
+    """The user's own instance types, and what is wrong with the file that should name them."""
+    found = view.config_map(settings.release_namespace, settings.sku_config_map)
+    try:
+        return parse_skus(found.data.get(SKU_FILE_KEY, "")) if found else {}, ""
+    except ValueError as error:
+        return {}, str(error)
 
 
 def _type(view: ClusterView, root: RootMeta, ws: Workspace) -> str:
@@ -256,8 +289,10 @@ def _choose(what: str, similar: tuple[str, ...], command: str) -> str:
     return f"choose another {what}" + (f", such as {', '.join(similar)}" if similar else f" (see `{command}`)")
 
 
-def _sku_of_nodes(root: RootMeta, nodes: tuple[Node, ...]) -> Sku:
-    """What the user's own nodes are, from the labels of NVIDIA's feature discovery on the first ready one."""
+def _sku_of_nodes(root: RootMeta, nodes: tuple[Node, ...], own: Mapping[str, Sku], settings: PlanSettings) -> Sku:
+    """What the user's own nodes are: from the labels of NVIDIA's feature discovery on the first ready one that has
+    them, else from its instance type, where that is known.
+    """
     if not nodes:
         # The gate of the nodes says which labels nobody carries.
         message = "no node to measure: none carries the labels of resource.labelSelector"
@@ -266,6 +301,10 @@ def _sku_of_nodes(root: RootMeta, nodes: tuple[Node, ...]) -> Sku:
         product, count, memory_mib = (node.metadata.label(f"nvidia.com/gpu.{key}") for key in GPU_LABELS)
         if product and count and memory_mib and count.isdecimal() and memory_mib.isdecimal() and int(count):
             return Sku(product, int(count), round(int(memory_mib) / 1024) * int(count), product)
+    for node in nodes:
+        name = node.metadata.label(LABEL_INSTANCE_TYPE) or ""
+        if sku := own.get(name.lower()) or find_sku(settings.cloud_provider, name):
+            return sku
     labels = ", ".join(f"nvidia.com/gpu.{key}" for key in GPU_LABELS)
     message = f"{nodes[0].metadata.name} lacks one of the labels {labels}, so its GPUs are not known"
     step = "install NVIDIA GPU feature discovery, or set the labels by hand (memory in MiB of one GPU)"

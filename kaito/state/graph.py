@@ -21,10 +21,20 @@ from kaito.state.view import Answer, ServerCapabilities
 
 
 class StateGraph:
-    """`shares_nodes`: the user brings the nodes, so that roots compete for them."""
+    """`shares_nodes`: the user brings the nodes, so that roots compete for them.
 
-    def __init__(self, kinds: Iterable[KindRow] = KINDS, *, shares_nodes: bool = False) -> None:
+    `standing`: objects of by-name kinds that concern every root.
+    """
+
+    def __init__(
+        self,
+        kinds: Iterable[KindRow] = KINDS,
+        *,
+        shares_nodes: bool = False,
+        standing: frozenset[ObjectRef] = frozenset(),
+    ) -> None:
         self.shares_nodes = shares_nodes
+        self.standing = standing
         self.rows: dict[ResourceKind, KindRow] = {row.kind: row for row in kinds}
         self.stores: dict[ResourceKind, Store] = {kind: Store() for kind in self.rows}
         self.absent: set[ResourceKind] = set()
@@ -60,6 +70,8 @@ class StateGraph:
         dirtied = self._take(self.rows[kind], changes)
         if is_first and before is None:
             self._add_roots_towards(ref, dirtied)
+        if ref in self.standing:
+            dirtied |= set(self.roots())
         return dirtied
 
     def forget_named(self, kind: ResourceKind, ref: ObjectRef) -> None:
@@ -93,7 +105,7 @@ class StateGraph:
         """Objects of by-name kinds that some root points at; the very same set until that changes."""
         if self._referenced is None:
             found = (key for key in self.pointing if isinstance(key, ObjectRef) and key.kind in self._named_kinds)
-            self._referenced = frozenset(found)
+            self._referenced = frozenset(found) | self.standing
         return self._referenced
 
     def missing(self) -> tuple[str, ...]:
