@@ -13,6 +13,7 @@ class PlanSettings:
     cloud_provider: Literal["azure", "aws", "arc"] = "azure"
     node_provisioner: Literal["azure-gpu-provisioner", "karpenter", "byo"] = "azure-gpu-provisioner"
     inference_image: str = "ghcr.io/kaito-project/kaito-py-inference:0.1.0"
+    rag_image: str = "ghcr.io/kaito-project/kaito-py-rag:0.1.0"
     karpenter_node_class: str = ""  # the name of the default node class; empty: the cloud's
     tuning_image: str = "ghcr.io/kaito-project/kaito-py-tuning:0.1.0"  # tunes, and pulls what comes in images
     image_volumes: bool = False  # nodes can mount images as volumes (Kubernetes 1.33 and a runtime that knows it)

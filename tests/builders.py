@@ -19,21 +19,25 @@ from kaito.api.names import CLAIM_LABELS, POOL_LABELS
 from kaito.api.nodeclaim import NODE_CLAIM, NodeClaim
 from kaito.api.nodepool import NODE_POOL, NodePool
 from kaito.api.workloads import (
+    DEPLOYMENT,
     JOB,
     POD_DISRUPTION_BUDGET,
     STATEFUL_SET,
     ControllerRevision,
+    Deployment,
     Job,
     PodDisruptionBudget,
     StatefulSet,
 )
-from kaito.api.workspace import Workspace, parse_workspace
+from kaito.api.workspace import Workspace
 from kaito.clock import rfc3339
-from kaito.state.view import Answer, InvalidObject, ServerCapabilities
+from kaito.state.kinds import KINDS
+from kaito.state.view import Answer, ServerCapabilities
 
 START = datetime(2026, 1, 31, 12, 0, 0, tzinfo=UTC)
 GPU = "nvidia.com/gpu"
 SKU = "Standard_NC24ads_A100_v4"
+DECODERS = {row.kind.kind: row.decode for row in KINDS if row.decode}
 MODELS: dict[str, Any] = {
     "Job": Job,
     "NodePool": NodePool,
@@ -43,6 +47,7 @@ MODELS: dict[str, Any] = {
     "Service": Service,
     "ConfigMap": ConfigMap,
     "StatefulSet": StatefulSet,
+    "Deployment": Deployment,
     "ControllerRevision": ControllerRevision,
     "PodDisruptionBudget": PodDisruptionBudget,
     "StorageClass": StorageClass,
@@ -113,6 +118,19 @@ def workspace(
     if status is not None or target is not None:
         body["status"] = dict(status or {}) | ({"targetNodeCount": target} if target is not None else {})
     return body
+
+
+def ragengine(
+    name: str = "rag", namespace: str = "default", *, spec: Json | None = None, status: Json | None = None, **meta: Any
+) -> Json:
+    """A RAGEngine with a local embedding model and no machine of its own; `spec` adds to that."""
+    body: Json = {
+        "apiVersion": "kaito.sh/v1beta1",
+        "kind": "RAGEngine",
+        "metadata": metadata(name, namespace, **{"finalizers": ["ragengine.finalizer.kaito.sh"]} | meta),
+        "spec": {"embedding": {"local": {"modelID": "BAAI/bge-small-en-v1.5"}}} | (spec or {}),
+    }
+    return body | ({"status": status} if status is not None else {})
 
 
 def condition(type_: str, status: str = "True", reason: str = "", message: str = "", since: float = 0) -> Json:
@@ -346,18 +364,9 @@ def config_map(name: str, namespace: str = "default", **files: str) -> Json:
 
 def decode(body: Json) -> Any:
     """The typed object that a watch stream would make of this JSON: a Struct, a Workspace or an InvalidObject."""
-    if body["kind"] == "Workspace":
-        return decode_workspace(body)
+    if body["kind"] in DECODERS:
+        return DECODERS[body["kind"]](deepcopy(body))
     return msgspec.convert(body, MODELS[body["kind"]], strict=False)
-
-
-def decode_workspace(body: Json) -> Workspace | InvalidObject:
-    found = parse_workspace(deepcopy(body))
-    if isinstance(found, Workspace):
-        return found
-    meta = body["metadata"]
-    version, generation = meta.get("resourceVersion", ""), meta.get("generation", 0)
-    return InvalidObject(ref_of(body), meta.get("uid", ""), version, generation, found, body)
 
 
 def ref_of(body: Json) -> ObjectRef:
@@ -440,6 +449,9 @@ class World:
 
     def job(self, root: ObjectRef) -> Job | None:
         return self._one(JOB.ref(root.namespace, root.name))
+
+    def deployment(self, root: ObjectRef) -> Deployment | None:
+        return self._one(DEPLOYMENT.ref(root.namespace, root.name))
 
     def budget(self, root: ObjectRef) -> PodDisruptionBudget | None:
         return self._one(POD_DISRUPTION_BUDGET.ref(root.namespace, root.name))

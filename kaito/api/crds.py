@@ -10,6 +10,7 @@ from pydantic import BaseModel
 from kaito.api.meta import Json
 from kaito.api.nodeclaim import NODE_CLAIM
 from kaito.api.nodepool import NODE_POOL
+from kaito.api.ragengine import RAGENGINE, RAGEngineSpec, RAGEngineStatus
 from kaito.api.workspace import WORKSPACE, Workspace, WorkspaceStatus
 
 # What pydantic says and a structural schema must not, or need not, repeat.
@@ -132,6 +133,68 @@ def workspace_crd() -> Json:
     }
 
 
+def ragengine_schema() -> Json:
+    """openAPIV3Schema of RAGEngine v1beta1."""
+    spec, status = structural_schema(RAGEngineSpec), structural_schema(RAGEngineStatus)
+    return {
+        "type": "object",
+        "description": "A retrieval service over your documents, and the machine for it.",
+        "properties": {
+            "apiVersion": {"type": "string"},
+            "kind": {"type": "string"},
+            "metadata": {"type": "object"},
+            "spec": spec | {"description": "What is wanted."},
+            "status": status | {"description": "Written by the operator alone."},
+        },
+    }
+
+
+def ragengine_schema_v1alpha1() -> Json:
+    """openAPIV3Schema of RAGEngine v1alpha1: as v1beta1, without what came later, and with two fields that went.
+
+    Nothing that v1beta1 stores is left out of `status`: an update through this version must not prune it.
+    """
+    schema = deepcopy(ragengine_schema())
+    spec = schema["properties"]["spec"]["properties"]
+    spec["compute"]["properties"]["instanceType"]["default"] = V1ALPHA1_INSTANCE_TYPE
+    for name in ("queryServiceName", "indexServiceName"):
+        spec[name] = {"type": "string", "description": "Deprecated and ignored."}
+    return schema
+
+
+def ragengine_crd() -> Json:
+    """CustomResourceDefinition of RAGEngine: v1beta1 stored, v1alpha1 served and deprecated."""
+    columns = [
+        _column("Instance", ".spec.compute.instanceType"),
+        _condition_column("ResourceReady"),
+        _condition_column("ServiceReady"),
+        _column("Age", ".metadata.creationTimestamp", "date"),
+    ]
+    old = _version("v1alpha1", ragengine_schema_v1alpha1(), columns, is_storage=False)
+    warning = "kaito.sh/v1alpha1 RAGEngine is deprecated; use kaito.sh/v1beta1"
+    return {
+        "apiVersion": "apiextensions.k8s.io/v1",
+        "kind": "CustomResourceDefinition",
+        "metadata": {"name": f"{RAGENGINE.plural}.{RAGENGINE.group}"},
+        "spec": {
+            "group": RAGENGINE.group,
+            "scope": "Namespaced",
+            "names": {
+                "kind": RAGENGINE.kind,
+                "listKind": f"{RAGENGINE.kind}List",
+                "plural": RAGENGINE.plural,
+                "singular": "ragengine",
+                "shortNames": ["rag"],
+                "categories": ["ragengine"],
+            },
+            "versions": [
+                old | {"deprecated": True, "deprecationWarning": warning},
+                _version("v1beta1", ragengine_schema(), columns, is_storage=True),
+            ],
+        },
+    }
+
+
 def node_claim_crd() -> Json:
     """A NodeClaim CRD of our own, for clusters without Karpenter: schemaless, with the columns people look for."""
     free: Json = {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
@@ -191,4 +254,4 @@ def node_pool_crd() -> Json:
 
 def crds() -> dict[str, Json]:
     """Every CustomResourceDefinition of ours by its file name in manifests/crds/."""
-    return {"kaito.sh_workspaces.yaml": workspace_crd()}
+    return {"kaito.sh_ragengines.yaml": ragengine_crd(), "kaito.sh_workspaces.yaml": workspace_crd()}

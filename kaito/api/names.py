@@ -58,6 +58,9 @@ POOL_LABELS: dict[str, LabelPair] = {
     "RAGEngine": (LABEL_KARPENTER_RAGENGINE, LABEL_KARPENTER_RAGENGINE_NAMESPACE),
 }
 
+# Root kind → the label that names the root on its namespaced children.
+CHILD_LABELS: dict[str, str] = {kind: pair[0] for kind, pair in CLAIM_LABELS.items()}
+
 # Keys that only operators set: they are stripped from the labels by which a user selects nodes.
 RESERVED_LABELS = frozenset(
     {

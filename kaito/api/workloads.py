@@ -78,6 +78,18 @@ def _is_true(conditions: tuple[Condition, ...], type_: str) -> bool:
     return found is not None and found.status == "True"
 
 
+class DeploymentStatus(msgspec.Struct, frozen=True, gc=False, rename="camel"):
+    observed_generation: int = 0
+    ready_replicas: int = 0
+    conditions: tuple[Condition, ...] = ()
+
+
+class Deployment(msgspec.Struct, frozen=True, gc=False):
+    metadata: ObjectMeta = ObjectMeta()
+    spec: Json = {}
+    status: DeploymentStatus = DeploymentStatus()
+
+
 class StatefulSet(msgspec.Struct, frozen=True, gc=False):
     metadata: ObjectMeta = ObjectMeta()
     spec: Json = {}

@@ -6,7 +6,7 @@ what `kubectl explain` prints. Fields that upstream declares but ignores are kep
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 import msgspec
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
@@ -210,8 +210,16 @@ class Workspace(Wire):
 
 def parse_workspace(raw: Json) -> Workspace | tuple[str, ...]:
     """The Workspace, or what is wrong with it: one line per field with the value seen and what was expected."""
+    return parse_as(Workspace, raw)
+
+
+Model = TypeVar("Model", bound=BaseModel)
+
+
+def parse_as(model: type[Model], raw: Json) -> Model | tuple[str, ...]:
+    """The object of this model, or what is wrong with it: one line per field with the value seen."""
     try:
-        return Workspace.model_validate(raw)
+        return model.model_validate(raw)
     except ValidationError as error:
         return tuple(
             f"{'.'.join(to_camel(str(part)) for part in item['loc'])}: {_seen(item['input'])}{item['msg']}"

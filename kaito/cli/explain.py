@@ -1,4 +1,4 @@
-"""`kaito explain workspace/NAME`: the causal chain behind a Workspace's state, asked of the cluster directly."""
+"""`kaito explain KIND/NAME`: the causal chain behind the state of a Workspace or RAGEngine, asked of the cluster."""
 
 from __future__ import annotations
 
@@ -12,7 +12,9 @@ from typing import Any
 import anyio
 import msgspec
 
+from kaito.actors.roster import judge_root
 from kaito.api.meta import Json, ObjectRef
+from kaito.api.ragengine import RAGENGINE
 from kaito.api.workspace import WORKSPACE
 from kaito.cli.clients import find_kubeconfig, open_client
 from kaito.cli.listed import graph_around
@@ -21,16 +23,16 @@ from kaito.kube.client import KubeClient
 from kaito.kube.errors import ApiError, NotFound
 from kaito.plan.explain import Cause, Explanation, explain, render
 from kaito.plan.verdict import Failed
-from kaito.plan.workspace import judge_workspace
 from kaito.settings import PlanSettings
 from kaito.state.graph_view import GraphView
 
-KINDS = ("workspace", "workspaces", "wk", "wks")
+KINDS = dict.fromkeys(("", "workspace", "workspaces", "wk", "wks"), WORKSPACE)
+KINDS |= dict.fromkeys(("ragengine", "ragengines", "rag"), RAGENGINE)
 READY, NOT_READY, UNREADABLE = 0, 1, 2
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("object", metavar="workspace/NAME", help="what to explain")
+    parser.add_argument("object", metavar="KIND/NAME", help="what to explain: workspace/NAME or ragengine/NAME")
     parser.add_argument("-n", "--namespace", default="default", metavar="NS", help="its namespace (default: default)")
     parser.add_argument("--kubeconfig", metavar="F", help="default: $KUBECONFIG, .kaito/kubeconfig, ~/.kube/config")
     parser.add_argument("--output", "-o", choices=("text", "json"), default="text", help="how to print it")
@@ -64,29 +66,29 @@ def run(args: argparse.Namespace) -> int:
 
 
 def parse_object(text: str, namespace: str) -> ObjectRef:
-    """`workspace/NAME`, or NAME alone. Raises ValueError that says what is understood."""
+    """`KIND/NAME`, or the NAME of a Workspace. Raises ValueError that says what is understood."""
     kind, _, name = text.rpartition("/")
-    if not name or (kind and kind.lower() not in KINDS):
-        raise ValueError(f"{text!r}: expected workspace/NAME")
-    return WORKSPACE.ref(namespace, name)
+    if not name or kind.lower() not in KINDS:
+        raise ValueError(f"{text!r}: expected workspace/NAME or ragengine/NAME")
+    return KINDS[kind.lower()].ref(namespace, name)
 
 
 async def _explain_at(kubeconfig: Path, ref: ObjectRef, settings: PlanSettings) -> Explanation:
     client = await open_client(kubeconfig)
     try:
-        return await explain_workspace(client, ref, wall_clock(), settings)
+        return await explain_root(client, ref, wall_clock(), settings)
     finally:
         await client.aclose()
 
 
-async def explain_workspace(client: KubeClient, ref: ObjectRef, now: datetime, settings: PlanSettings) -> Explanation:
-    """Lists what concerns the Workspace and asks the gates. Raises `NotFound` where there is no such Workspace."""
+async def explain_root(client: KubeClient, ref: ObjectRef, now: datetime, settings: PlanSettings) -> Explanation:
+    """Lists what concerns the root and asks the gates. Raises `NotFound` where there is no such object."""
     try:
-        body = await client.read(WORKSPACE, ref)
+        body = await client.read(KINDS[ref.kind.lower()], ref)
     except NotFound as error:
-        raise NotFound(f"there is no Workspace {ref.name} in namespace {ref.namespace}") from error
-    graph = await graph_around(client, ref, body)
-    verdicts = judge_workspace(GraphView(graph), ref, now, settings)
+        raise NotFound(f"there is no {ref.kind} {ref.name} in namespace {ref.namespace}") from error
+    graph = await graph_around(client, ref.namespace)
+    verdicts = judge_root(GraphView(graph), ref, now, settings)
     state = "being deleted" if body["metadata"].get("deletionTimestamp") else _state(body)
     return explain(ref, state, verdicts)
 

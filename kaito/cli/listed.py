@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
 
@@ -9,39 +10,49 @@ import msgspec
 
 from kaito.api.core import CONFIG_MAP, CUSTOM_RESOURCE_DEFINITION
 from kaito.api.meta import Json, ObjectRef, ResourceKind, ResourceVersion
-from kaito.api.workspace import WORKSPACE
 from kaito.kube.client import KubeClient, Scope
 from kaito.kube.errors import Forbidden, NotFound
 from kaito.settings import PlanSettings
-from kaito.state.events import Init, InitApply, InitDone
+from kaito.state.events import Apply, Init, InitApply, InitDone
 from kaito.state.graph import StateGraph
-from kaito.state.kinds import KindRow, decode_workspace
+from kaito.state.kinds import KindRow
 from kaito.state.view import ServerCapabilities
 
 SKU_FILE = CONFIG_MAP.ref(PlanSettings().release_namespace, PlanSettings().sku_config_map)
-NOT_LISTED = (WORKSPACE, CONFIG_MAP, CUSTOM_RESOURCE_DEFINITION)  # one Workspace, one ConfigMap; discovery tells kinds
 
 
-async def graph_around(client: KubeClient, ref: ObjectRef, body: Json) -> StateGraph:
-    """One Workspace and all that its gates read. Kinds that may not be listed stay unsynced; the planner names them."""
+async def graph_around(client: KubeClient, namespace: str, *, over: Iterable[Json] = ()) -> StateGraph:
+    """The roots of a namespace and all that their gates read; `over`: roots as they would be.
+
+    Kinds that may not be listed stay unsynced; the planner names them.
+    """
     discovery = await client.discover()
     graph = StateGraph()
     graph.capabilities = ServerCapabilities((discovery.major, discovery.minor))
-    _fill(graph, WORKSPACE, [(ref, decode_workspace(body))])
     for kind, row in graph.rows.items():
-        if kind in NOT_LISTED:
+        if row.by_name or kind == CUSTOM_RESOURCE_DEFINITION:  # discovery tells kinds
             continue
         served_as = row.served_as(discovery.has)
         if served_as is None:
             graph.mark_absent(kind)
             continue
         try:
-            _fill(graph, kind, await _list(client, replace(row, kind=served_as), ref.namespace))
+            _fill(graph, kind, await _list(client, replace(row, kind=served_as), namespace))
         except (Forbidden, NotFound):
             continue
-    for config in (SKU_FILE, *_config_of(ref, body)):
-        await _look_up(client, graph, config)
+    for body in over:
+        put(graph, body)
+    for ref in {SKU_FILE, *graph.referenced()}:
+        await _look_up(client, graph, ref)
     return graph
+
+
+def put(graph: StateGraph, body: Json) -> None:
+    """One root, as the server would have stored it."""
+    row = next(row for row in graph.rows.values() if row.kind.kind == body["kind"])
+    metadata = body["metadata"]
+    ref = row.kind.ref(metadata["namespace"], metadata["name"])
+    graph.apply(row.kind, Apply(ref, row.decode(body) if row.decode else body))
 
 
 def _fill(graph: StateGraph, kind: ResourceKind, objects: list[tuple[ObjectRef, Any]]) -> None:
@@ -61,27 +72,23 @@ async def _list(client: KubeClient, row: KindRow, namespace: str) -> list[tuple[
         for item in page.get("items") or []:
             meta = item["metadata"]
             try:
-                found.append((row.kind.ref(meta.get("namespace", ""), meta["name"]), msgspec.convert(item, row.wire)))
+                obj = msgspec.convert(item, row.wire)
             except msgspec.ValidationError:
                 continue
+            ref = row.kind.ref(meta.get("namespace", ""), meta["name"])
+            found.append((ref, row.decode(obj) if row.decode else obj))
         token = (page.get("metadata") or {}).get("continue") or ""
         if not token:
             return found
 
 
-async def _look_up(client: KubeClient, graph: StateGraph, config: ObjectRef) -> None:
-    """A ConfigMap by its name; one that may not be read stays unknown."""
+async def _look_up(client: KubeClient, graph: StateGraph, ref: ObjectRef) -> None:
+    """An object of a kind that is read by its name."""
+    kind = next(kind for kind in graph.rows if kind.kind == ref.kind)
     try:
-        found = msgspec.convert(await client.read(CONFIG_MAP, config), graph.rows[CONFIG_MAP].wire)
+        found = msgspec.convert(await client.read(kind, ref), graph.rows[kind].wire)
     except NotFound:
         found = None
     except Forbidden:
         return
-    graph.apply_named(CONFIG_MAP, config, found)
-
-
-def _config_of(ref: ObjectRef, body: Json) -> list[ObjectRef]:
-    """The ConfigMap that the Workspace names, if it names one."""
-    inference = body.get("inference")
-    name = str(inference.get("config") or "") if isinstance(inference, dict) else ""
-    return [CONFIG_MAP.ref(ref.namespace, name)] if name else []
+    graph.apply_named(kind, ref, found)

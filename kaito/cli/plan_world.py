@@ -14,13 +14,12 @@ from kaito.api.core import CONFIG_MAP
 from kaito.api.meta import Json, ObjectRef
 from kaito.api.names import FINALIZERS
 from kaito.api.workspace import WORKSPACE
-from kaito.cli.listed import SKU_FILE, graph_around
+from kaito.cli.listed import SKU_FILE, graph_around, put
 from kaito.clock import rfc3339
 from kaito.kube.client import KubeClient
 from kaito.kube.errors import NotFound
-from kaito.state.events import Apply, Init, InitDone
+from kaito.state.events import Init, InitDone
 from kaito.state.graph import StateGraph
-from kaito.state.kinds import decode_workspace
 
 UID_TO_BE = "00000000-0000-0000-0000-000000000000"  # the server gives one
 FILE_BYTES_MAX = 4 << 20
@@ -72,7 +71,7 @@ def offline(body: Json, config_maps: Iterable[Json], now: datetime) -> StateGrap
         if not row.by_name:
             graph.apply(kind, Init())
             graph.apply(kind, InitDone("0"))  # type: ignore[arg-type]
-    _put(graph, _stored(body, None, now))
+    put(graph, _stored(body, None, now))
     graph.apply_named(CONFIG_MAP, SKU_FILE, None)
     _put_config_maps(graph, config_maps)
     return graph
@@ -86,7 +85,7 @@ async def against(client: KubeClient, body: Json, config_maps: Iterable[Json], n
     except NotFound:
         live = None
     stored = _stored(body, live, now)
-    graph = await graph_around(client, ref, stored)
+    graph = await graph_around(client, ref.namespace, over=[stored])
     _put_config_maps(graph, config_maps)
     return graph
 
@@ -116,10 +115,6 @@ def _stored(body: Json, live: Json | None, now: datetime) -> Json:
 
 def _texts(found: object) -> Mapping[str, str]:
     return {str(key): str(value) for key, value in found.items()} if isinstance(found, dict) else {}
-
-
-def _put(graph: StateGraph, body: Json) -> None:
-    graph.apply(WORKSPACE, Apply(ref_of(body), decode_workspace(body)))
 
 
 def _put_config_maps(graph: StateGraph, bodies: Iterable[Json]) -> None:

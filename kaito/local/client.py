@@ -10,7 +10,7 @@ import anyio
 import anyio.lowlevel
 import msgspec
 
-from kaito.api.crds import node_claim_crd, node_pool_crd, workspace_crd
+from kaito.api.crds import crds, node_claim_crd, node_pool_crd
 from kaito.api.meta import Json, ObjectRef, ResourceKind
 from kaito.clock import Clock
 from kaito.kube import errors as kube
@@ -205,7 +205,7 @@ def open_core(
     server.on_commit = lambda commit: record([_change(server, commit)])
     server.start()
     definitions = server.registry.find("apiextensions.k8s.io", "v1", "customresourcedefinitions")
-    for crd in (workspace_crd(), node_claim_crd(), node_pool_crd()):
+    for crd in (*crds().values(), node_claim_crd(), node_pool_crd()):
         name = crd["metadata"]["name"]
         server.patch(definitions, "", name, crd, APPLY_PATCH, field_manager="kaito-local", force=True)
     return LocalClient(server)

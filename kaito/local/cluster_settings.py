@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 from kaito.local.robots.run import ALL_ROBOTS
-from kaito.local.robots.settings import INFERENCE_IMAGE, TUNING_IMAGE, RobotSettings
+from kaito.local.robots.settings import INFERENCE_IMAGE, RAG_IMAGE, TUNING_IMAGE, RobotSettings
 
 MINORS = (20, 36)  # the ends of what we emulate
 
@@ -15,6 +15,7 @@ MINORS = (20, 36)  # the ends of what we emulate
 OWN_IMAGES: dict[str, tuple[str, ...]] = {
     INFERENCE_IMAGE: ("python", "-m", "kaito.inference"),
     TUNING_IMAGE: ("python", "-m", "kaito.tuning"),
+    RAG_IMAGE: ("python", "-m", "kaito.rag"),
 }
 
 

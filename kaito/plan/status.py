@@ -48,7 +48,7 @@ def workspace_status(
     """The whole status that the Workspace should have now."""
     s = snapshot
     wanted = (*_conditions(s, verdicts), *((measured.condition,) if measured.condition else ()))
-    state = _state(next(item.is_true for item in wanted if item.type == SUCCEEDED), s.prior.get("state"))
+    state = state_after(next(item.is_true for item in wanted if item.type == SUCCEEDED), s.prior.get("state"))
     dropped = set() if measured.condition else {MEASURED}
     status = status_with(s, verdicts, wanted, state=state, generation=generation, dropped=dropped)
     return status | ({"performance": measured.performance} if measured.performance else {})
@@ -82,7 +82,7 @@ def status_with(
     return status | {key: value for key, value in decided.items() if value and s.target}
 
 
-def _state(is_ready: bool, prior: str | None) -> str:
+def state_after(is_ready: bool, prior: str | None) -> str:
     """Pending until the first Ready, then Ready or NotReady, never Pending again."""
     if is_ready:
         return "Ready"
@@ -116,7 +116,7 @@ def machine_conditions(s: Snapshot, verdicts: Sequence[Verdict]) -> Iterator[Wan
     yield from (nodes, gpus, resource)
 
 
-def _closed(verdicts: Sequence[Verdict]) -> Verdict | None:
+def closed_of(verdicts: Sequence[Verdict]) -> Verdict | None:
     """The closed gate that explains most, None when all are open."""
     closed = [verdict for verdict in verdicts if not is_open(verdict)]
     return worst(closed) if closed else None
@@ -127,21 +127,21 @@ def _reason(verdict: Verdict, otherwise: str) -> str:
 
 
 def _node_claim_ready(verdicts: Sequence[Verdict]) -> WantedCondition:
-    closed = _closed(verdicts)
+    closed = closed_of(verdicts)
     if closed is None:
         return WantedCondition(NODE_CLAIM_READY, True, "NodeClaimsReady", "all NodeClaims are ready")
     return WantedCondition(NODE_CLAIM_READY, False, _reason(closed, "NodeClaimNotReady"), closed.message)
 
 
 def _gpu_ready(verdicts: Sequence[Verdict]) -> WantedCondition:
-    closed = _closed(verdicts)
+    closed = closed_of(verdicts)
     if closed is None:
         return WantedCondition(GPU_READY, True, "GPUsAllocatable", "the nodes offer the GPUs that the pods request")
     return WantedCondition(GPU_READY, False, _reason(closed, "NodePluginsNotReady"), closed.message)
 
 
 def _nodes_ready(verdicts: Sequence[Verdict], gpus: WantedCondition) -> WantedCondition:
-    closed = _closed(verdicts)
+    closed = closed_of(verdicts)
     if closed is not None:
         return WantedCondition(NODES_READY, False, "NodeNotReady", closed.message)
     if not gpus.is_true:
@@ -153,7 +153,7 @@ def _nodes_ready(verdicts: Sequence[Verdict], gpus: WantedCondition) -> WantedCo
 def _resource_ready(
     planned: Sequence[Verdict], claims: WantedCondition | None, nodes: WantedCondition
 ) -> WantedCondition:
-    closed = _closed(planned)
+    closed = closed_of(planned)
     if closed is not None:
         return WantedCondition(RESOURCE_READY, False, "workspaceResourceStatusNotReady", closed.message)
     for part in (claims, nodes):
@@ -165,7 +165,7 @@ def _resource_ready(
 
 
 def _inference_ready(verdicts: Sequence[Verdict], resource: WantedCondition) -> WantedCondition:
-    closed = _closed(verdicts)
+    closed = closed_of(verdicts)
     if closed is not None:
         reason = _reason(closed, "")
         known = reason if reason in INFERENCE_REASONS else "WorkspaceInferenceStatusPending"
@@ -194,7 +194,7 @@ def invalid_status(prior: Json, verdict: Failed, *, generation: int, now: dateti
     if RESOURCE_READY not in known:
         wanted.insert(0, WantedCondition(RESOURCE_READY, False, "workspaceResourceStatusNotReady", verdict.message))
     return prior | {
-        "state": _state(False, prior.get("state")),
+        "state": state_after(False, prior.get("state")),
         "blockers": blockers([verdict], prior.get("blockers") or (), now),
         "conditions": merge_conditions(prior.get("conditions") or (), wanted, generation=generation, now=now),
     }

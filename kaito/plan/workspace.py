@@ -11,7 +11,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from datetime import datetime
-from typing import Literal
 
 from kaito.api.core import NODE, POD, SERVICE, STORAGE_CLASS
 from kaito.api.meta import Json, ObjectRef, ResourceKind
@@ -19,18 +18,18 @@ from kaito.api.nodeclaim import NODE_CLAIM
 from kaito.api.nodepool import NODE_POOL
 from kaito.api.workloads import CONTROLLER_REVISION, JOB, POD_DISRUPTION_BUDGET, STATEFUL_SET
 from kaito.api.workspace import Workspace
-from kaito.plan.actions import Action, Emit, PatchRoot, PatchStatus, Plan
+from kaito.plan.actions import Action, Emit, PatchRoot, Plan
 from kaito.plan.benchmark import measurement
 from kaito.plan.children import reconcile_child
 from kaito.plan.choice import after_refusal
-from kaito.plan.conditions import status_patch
 from kaito.plan.deletion import plan_deletion
-from kaito.plan.explain import EVENT_CHARS_MAX, causes, headline
+from kaito.plan.explain import EVENT_CHARS_MAX
 from kaito.plan.gates import judge_all
 from kaito.plan.lastwords import missing_logs
 from kaito.plan.provision import provisioner_of
-from kaito.plan.provision.expiry import expiries, refusal
+from kaito.plan.provision.expiry import refusal
 from kaito.plan.repairs import capped
+from kaito.plan.report import GUARD_REASON, guard, misfit, recheck_s, report, unsynced
 from kaito.plan.revisions import current_revision, record_revision, revision_marks
 from kaito.plan.roots import RootMeta, root_meta
 from kaito.plan.serving import measures_itself
@@ -41,7 +40,7 @@ from kaito.plan.stock import Demand
 from kaito.plan.training import ask_again_s, ask_progress
 from kaito.plan.tuning import finished, job_action
 from kaito.plan.tuning_status import JOB_GATE, tuning_status
-from kaito.plan.verdict import Failed, Ready, Verdict, Waiting, is_open
+from kaito.plan.verdict import Verdict, Waiting, is_open
 from kaito.plan.wanted import children, machine_order
 from kaito.settings import PlanSettings
 from kaito.state.view import ClusterView, InvalidObject
@@ -58,10 +57,7 @@ READS: tuple[ResourceKind, ...] = (
     CONTROLLER_REVISION,
     STORAGE_CLASS,
 )
-# Closed only for the operator's own next step, a matter of milliseconds: no news for the user.
-GUARD_REASON = "its machines must be released at the end"
 SUCCESS = {"Ready": "the model server answers", "Succeeded": "the adapter is written"}
-OWN_WORK = frozenset({"NodeClaimNotReady", "AwaitingEarlierStage"})
 
 
 def plan_workspace(view: ClusterView, ref: ObjectRef, now: datetime, settings: PlanSettings) -> Plan:
@@ -72,12 +68,12 @@ def plan_workspace(view: ClusterView, ref: ObjectRef, now: datetime, settings: P
     root = root_meta(found)
     if root.deleting_since:
         return plan_deletion(view, root, now)
-    unsynced = [kind.kind for kind in READS if not view.is_synced(kind)]
-    if unsynced:
-        return Plan(ref, (), (_unknown(ref, unsynced),))
+    if wait := unsynced(view, ref, READS):
+        return Plan(ref, (), (wait,))
     if root.finalizer not in root.finalizers:
         # Alone in its plan: it changes the resourceVersion, and nothing may be created that it does not guard.
-        return Plan(ref, (_guard(view, root, found),))
+        marks = revision_marks(current_revision(view, root, found)) if isinstance(found, Workspace) else None
+        return Plan(ref, (guard(root, marks),))
     if isinstance(found, InvalidObject):
         return _plan_invalid(root, found, now)
     return _plan_valid(view, root, found, now, settings)
@@ -106,11 +102,9 @@ def observe(view: ClusterView, ref: ObjectRef, now: datetime, settings: PlanSett
 
 def _plan_invalid(root: RootMeta, found: InvalidObject, now: datetime) -> Plan:
     """Whatever runs keeps running: an object that we cannot read says nothing about what should go."""
-    message = "; ".join(found.errors) or "it does not fit the schema"
-    step = "correct the named fields: kubectl edit workspace " + f"{root.ref.name} -n {root.ref.namespace}"
-    verdict = Failed("NodesPlanned", "InvalidWorkspace", message, root.ref, step)
+    verdict = misfit(root, found.errors)
     status = invalid_status(root.status, verdict, generation=root.generation, now=now)
-    return Plan(root.ref, tuple(_report(root, status, (verdict,))), (verdict,))
+    return Plan(root.ref, tuple(report(root, status, (verdict,), success=SUCCESS)), (verdict,))
 
 
 def _plan_valid(view: ClusterView, root: RootMeta, ws: Workspace, now: datetime, settings: PlanSettings) -> Plan:
@@ -122,7 +116,7 @@ def _plan_valid(view: ClusterView, root: RootMeta, ws: Workspace, now: datetime,
         over = tuple(verdict for verdict in judge_all(s) if verdict.gate == JOB_GATE)
         status = tuning_status(s, over, generation=root.generation)
         again = [action] if (action := job_action(s, root, ws, sizing)) else []
-        return Plan(root.ref, (*again, *_report(root, status, over)), over)
+        return Plan(root.ref, (*again, *report(root, status, over, success=SUCCESS)), over)
     verdicts = judge_all(s)
     measured = measurement(s, sizing, verdicts, is_wanted=ws.tuning is None and measures_itself(s, root, sizing))
     turn = _turn(s, root, ws)
@@ -136,12 +130,12 @@ def _plan_valid(view: ClusterView, root: RootMeta, ws: Workspace, now: datetime,
         *missing_logs(s),
         *((measured.read,) if measured.read else ()),
         *ask_progress(s),
-        *_report(root, status, verdicts),
+        *report(root, status, verdicts, success=SUCCESS),
         *_tell_turn(root, sizing, turn),
         *provisioner.relinquish(s),
         *provisioner.acquire(s, machine_order(root, sizing, settings)),
     )
-    return Plan(root.ref, actions, verdicts, _recheck_s(s, verdicts, measured.recheck_s))
+    return Plan(root.ref, actions, verdicts, recheck_s(s, verdicts, measured.recheck_s, ask_again_s(s)))
 
 
 def _snapshot(
@@ -205,46 +199,3 @@ def _tell_turn(root: RootMeta, sizing: Sizing, turn: Json) -> Iterator[Action]:
         words = next(e["message"] for e in turn["refusedInstanceTypes"] if e["instanceType"] == sizing.instance_type)
         message = f"no {sizing.instance_type} to be had, now asking for {turn['instanceType']}: {words}"
         yield Emit(root.ref, root.uid, "Warning", "InstanceTypeFallback", message[:EVENT_CHARS_MAX])
-
-
-def _report(root: RootMeta, status: Json, verdicts: Sequence[Verdict]) -> Iterator[Action]:
-    patch = status_patch(root.status, status)
-    if not patch:
-        return
-    yield PatchStatus(root.kind, root.ref, patch, root.uid, root.resource_version, "what was observed has changed")
-    found = causes(verdicts)
-    if found and _is_news(root.status, found[0]):
-        kind: Literal["Normal", "Warning"] = "Warning" if isinstance(found[0], Failed) else "Normal"
-        yield Emit(root.ref, root.uid, kind, found[0].reason, headline(found[0]))
-    if (state := status.get("state")) in SUCCESS and state != root.status.get("state"):
-        yield Emit(root.ref, root.uid, "Normal", "WorkspaceSucceeded", SUCCESS[state])
-
-
-def _is_news(prior: Json, cause: Waiting | Failed) -> bool:
-    """Whether the deepest cause is another one than the status told before."""
-    if cause.reason in OWN_WORK:
-        return False
-    told: Json = next(iter(prior.get("blockers") or ()), {})
-    now = (cause.gate, cause.reason, str(cause.culprit))
-    return now != (told.get("gate"), told.get("reason"), told.get("culprit"))
-
-
-def _recheck_s(s: Snapshot, verdicts: Sequence[Verdict], *others: float | None) -> float | None:
-    """Seconds until time alone changes a verdict or expires a claim."""
-    waits = [verdict.recheck_s for verdict in verdicts if not isinstance(verdict, Ready)]
-    waits += [*others, *(expiry.left_s for expiry in expiries(s)), ask_again_s(s)]
-    ahead = [wait for wait in waits if wait is not None and wait > 0]
-    return min(ahead) if ahead else None
-
-
-def _unknown(ref: ObjectRef, kinds: list[str]) -> Waiting:
-    message = f"{', '.join(kinds)}: not listed yet, or the operator may not list them"
-    return Waiting("Synced", "KindNotSynced", message, ref, "see the operator's readiness and its ClusterRole")
-
-
-def _guard(view: ClusterView, root: RootMeta, found: Workspace | InvalidObject) -> PatchRoot:
-    metadata: Json = {"finalizers": [*root.finalizers, root.finalizer]}
-    if isinstance(found, Workspace):
-        metadata["annotations"] = revision_marks(current_revision(view, root, found))
-    patch = {"metadata": metadata}
-    return PatchRoot(root.kind, root.ref, patch, root.uid, root.resource_version, GUARD_REASON)

@@ -12,8 +12,8 @@ from typing import Any, TypeAlias
 from kaito.api.core import CONFIG_MAP, NODE, STORAGE_CLASS, Node, Pod
 from kaito.api.meta import ObjectMeta, ObjectRef
 from kaito.api.names import (
+    CHILD_LABELS,
     CLAIM_LABELS,
-    LABEL_WORKSPACE,
     LOCAL_DISK_CLASS,
     POOL_LABELS,
     REVISION_OF_LABEL,
@@ -21,13 +21,14 @@ from kaito.api.names import (
 )
 from kaito.api.nodeclaim import NodeClaim
 from kaito.api.nodepool import NodePool
+from kaito.api.ragengine import RAGENGINE, RAGEngine
 from kaito.api.workloads import Child, ControllerRevision
-from kaito.api.workspace import WORKSPACE, Workspace
+from kaito.api.workspace import WORKSPACE, ResourceSpec, Workspace
 from kaito.state.view import InvalidObject
 
 Key: TypeAlias = Hashable
 LOCAL_DISK_CLASS_REF = STORAGE_CLASS.ref("", LOCAL_DISK_CLASS)
-WORKSPACE_KIND, NODE_KIND = WORKSPACE.kind, NODE.kind
+NODE_KIND = NODE.kind
 LABEL_PAIRS = tuple((kind, *pair) for pairs in (CLAIM_LABELS, POOL_LABELS) for kind, pair in pairs.items())
 
 
@@ -52,15 +53,18 @@ def by_label_pair(metadata: ObjectMeta) -> tuple[ObjectRef, ...]:
 
 
 def by_owner_or_label(metadata: ObjectMeta) -> tuple[ObjectRef, ...]:
-    """The Workspace that controls a namespaced object, and the one that its label names."""
-    label = metadata.labels.get(LABEL_WORKSPACE) if metadata.labels else None
+    """The root that controls a namespaced object, and those that its labels name; the owner first."""
+    found: list[ObjectRef] = []
     for owner in metadata.owner_references:
-        if owner.controller and owner.kind == WORKSPACE_KIND:
-            first = ObjectRef(WORKSPACE_KIND, metadata.namespace, owner.name)
-            if not label or label == owner.name:
-                return (first,)
-            return (first, ObjectRef(WORKSPACE_KIND, metadata.namespace, label))
-    return (ObjectRef(WORKSPACE_KIND, metadata.namespace, label),) if label else ()
+        if owner.controller and owner.kind in CHILD_LABELS:
+            found.append(ObjectRef(owner.kind, metadata.namespace, owner.name))
+    if labels := metadata.labels:
+        for kind, label in CHILD_LABELS.items():
+            if name := labels.get(label):
+                ref = ObjectRef(kind, metadata.namespace, name)
+                if ref not in found:
+                    found.append(ref)
+    return tuple(found)
 
 
 def claim_edges(claim: NodeClaim) -> tuple[Key, ...]:
@@ -90,16 +94,16 @@ def pod_edges(pod: Pod) -> tuple[Key, ...]:
 
 
 def child_edges(child: Child) -> tuple[Key, ...]:
-    """A child also answers to the root of its own name: a foreign object that holds the name is news too."""
-    name = child.metadata.name.removesuffix("-headless")
-    own = WORKSPACE.ref(child.metadata.namespace, name)
-    return tuple(dict.fromkeys((*by_owner_or_label(child.metadata), own)))
+    """A child also answers to the roots of its own name: a foreign object that holds the name is news too."""
+    name, namespace = child.metadata.name.removesuffix("-headless"), child.metadata.namespace
+    own = (WORKSPACE.ref(namespace, name), RAGENGINE.ref(namespace, name))
+    return tuple(dict.fromkeys((*by_owner_or_label(child.metadata), *own)))
 
 
 def revision_edges(revision: ControllerRevision) -> tuple[Key, ...]:
     """The Workspace whose spec it holds; revisions of pod templates, which StatefulSets make, are none of ours."""
     name = revision.metadata.label(REVISION_OF_LABEL)
-    return (ObjectRef(WORKSPACE_KIND, revision.metadata.namespace, name),) if name else ()
+    return (ObjectRef(WORKSPACE.kind, revision.metadata.namespace, name),) if name else ()
 
 
 def workspace_edges(root: Workspace | InvalidObject) -> tuple[Key, ...]:
@@ -113,8 +117,24 @@ def workspace_edges(root: Workspace | InvalidObject) -> tuple[Key, ...]:
 
 
 def selector_of(ws: Workspace) -> dict[str, str]:
+    """The labels that the nodes of a Workspace are chosen by."""
+    return user_labels(ws.resource)
+
+
+def user_labels(resource: ResourceSpec) -> dict[str, str]:
     """The labels that nodes are chosen by: the user's, without those that only we may set."""
-    return {k: v for k, v in ws.resource.label_selector.match_labels.items() if not is_reserved_label(k)}
+    return {k: v for k, v in resource.label_selector.match_labels.items() if not is_reserved_label(k)}
+
+
+def ragengine_edges(root: RAGEngine | InvalidObject) -> tuple[Key, ...]:
+    """The ConfigMap of its guardrails, and one label of its selector."""
+    if isinstance(root, InvalidObject):
+        return ()
+    spec = root.spec
+    policy = spec.guardrails.config_map_ref if spec.guardrails else None
+    config: list[Key] = [CONFIG_MAP.ref(root.ref.namespace, policy.name)] if policy else []
+    selector = user_labels(spec.compute) if spec.compute else {}
+    return (*config, *(label_key(*pair) for pair in sorted(selector.items())[:1]))
 
 
 def no_edges(_: Any) -> tuple[Key, ...]:

@@ -11,10 +11,12 @@ from kaito.api.nodeclaim import NODE_CLAIM, NodeClaim
 from kaito.api.nodepool import NODE_POOL, NodePool
 from kaito.api.workloads import (
     CONTROLLER_REVISION,
+    DEPLOYMENT,
     JOB,
     POD_DISRUPTION_BUDGET,
     STATEFUL_SET,
     ControllerRevision,
+    Deployment,
     Job,
     PodDisruptionBudget,
     StatefulSet,
@@ -101,6 +103,9 @@ class GraphView:
 
     def job(self, root: ObjectRef) -> Job | None:
         return self._graph.stores[JOB].get(JOB.ref(root.namespace, root.name))
+
+    def deployment(self, root: ObjectRef) -> Deployment | None:
+        return self._graph.stores[DEPLOYMENT].get(DEPLOYMENT.ref(root.namespace, root.name))
 
     def service(self, namespace: str, name: str) -> Service | None:
         return self._graph.stores[SERVICE].get(SERVICE.ref(namespace, name))

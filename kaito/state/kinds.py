@@ -26,18 +26,21 @@ from kaito.api.meta import Json, ResourceKind
 from kaito.api.names import LABEL_WORKSPACE, REVISION_OF_LABEL
 from kaito.api.nodeclaim import NODE_CLAIM, NodeClaim
 from kaito.api.nodepool import NODE_POOL, NodePool
+from kaito.api.ragengine import RAGENGINE, parse_ragengine
 from kaito.api.workloads import (
     CONTROLLER_REVISION,
+    DEPLOYMENT,
     JOB,
     POD_DISRUPTION_BUDGET,
     POD_DISRUPTION_BUDGET_BETA,
     STATEFUL_SET,
     ControllerRevision,
+    Deployment,
     Job,
     PodDisruptionBudget,
     StatefulSet,
 )
-from kaito.api.workspace import WORKSPACE, Workspace, parse_workspace
+from kaito.api.workspace import WORKSPACE, parse_workspace
 from kaito.state.edges import (
     Key,
     child_edges,
@@ -47,6 +50,7 @@ from kaito.state.edges import (
     node_names,
     pod_edges,
     pool_edges,
+    ragengine_edges,
     revision_edges,
     workspace_edges,
 )
@@ -82,37 +86,40 @@ class KindRow:
         return next((kind for kind in (self.kind, self.older) if kind is not None and is_served(kind)), None)
 
 
-def decode_workspace(raw: Json) -> Workspace | InvalidObject:
-    """The Workspace, or what is wrong with it as a value: one poisoned object stops nothing."""
-    found = parse_workspace(raw)
-    if isinstance(found, Workspace):
-        return found
-    metadata = raw.get("metadata") or {}
-    return InvalidObject(
-        ref=WORKSPACE.ref(str(metadata.get("namespace", "")), str(metadata.get("name", ""))),
-        uid=str(metadata.get("uid", "")),
-        resource_version=str(metadata.get("resourceVersion", "")),
-        generation=int(metadata.get("generation") or 0),
-        errors=found,
-        raw=raw,
-    )
+def decoder(kind: ResourceKind, parse: Callable[[Json], Any]) -> Callable[[Json], Any]:
+    """Decodes a root of ours: the object, or what is wrong with it as a value: one poisoned object stops nothing."""
+
+    def decode(raw: Json) -> Any:
+        found = parse(raw)
+        if not isinstance(found, tuple):
+            return found
+        metadata = raw.get("metadata") or {}
+        return InvalidObject(
+            ref=kind.ref(str(metadata.get("namespace", "")), str(metadata.get("name", ""))),
+            uid=str(metadata.get("uid", "")),
+            resource_version=str(metadata.get("resourceVersion", "")),
+            generation=int(metadata.get("generation") or 0),
+            errors=found,
+            raw=raw,
+        )
+
+    return decode
+
+
+def root_row(kind: ResourceKind, parse: Callable[[Json], Any], edges: Callable[[Any], tuple[Key, ...]]) -> KindRow:
+    return KindRow(kind, dict[str, Any], edges, decode=decoder(kind, parse), is_root=True, verbs=(*READ, "patch"))
 
 
 KINDS: tuple[KindRow, ...] = (
-    KindRow(
-        WORKSPACE,
-        dict[str, Any],
-        workspace_edges,
-        decode=decode_workspace,
-        is_root=True,
-        verbs=(*READ, "patch"),
-    ),
+    root_row(WORKSPACE, parse_workspace, workspace_edges),
+    root_row(RAGENGINE, parse_ragengine, ragengine_edges),
     KindRow(NODE_POOL, NodePool, pool_edges, verbs=OWN),
     KindRow(NODE_CLAIM, NodeClaim, claim_edges, verbs=OWN),
     KindRow(NODE, Node, node_edges, node_names),
     KindRow(POD, Pod, pod_edges, label_selector=LABEL_WORKSPACE),
     KindRow(STATEFUL_SET, StatefulSet, child_edges, verbs=OWN),
     KindRow(JOB, Job, child_edges, verbs=OWN),
+    KindRow(DEPLOYMENT, Deployment, child_edges, verbs=OWN),
     KindRow(SERVICE, Service, child_edges, verbs=OWN),
     KindRow(
         POD_DISRUPTION_BUDGET,

@@ -10,7 +10,7 @@ from kaito.api.core import ConfigMap, Node, Pod, Service
 from kaito.api.meta import ObjectRef, ResourceKind
 from kaito.api.nodeclaim import NodeClaim
 from kaito.api.nodepool import NodePool
-from kaito.api.workloads import ControllerRevision, Job, PodDisruptionBudget, StatefulSet
+from kaito.api.workloads import ControllerRevision, Deployment, Job, PodDisruptionBudget, StatefulSet
 from kaito.api.workspace import Workspace
 
 
@@ -109,6 +109,10 @@ class ClusterView(Protocol):
 
     def job(self, root: ObjectRef) -> Job | None:
         """The Job of the root's name."""
+        ...
+
+    def deployment(self, root: ObjectRef) -> Deployment | None:
+        """The Deployment of the root's name."""
         ...
 
     def service(self, namespace: str, name: str) -> Service | None: ...

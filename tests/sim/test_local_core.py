@@ -14,11 +14,12 @@ import trio
 from trio.testing import MockClock
 
 from kaito.api.core import CUSTOM_RESOURCE_DEFINITION, NODE, POD, SERVICE
-from kaito.api.crds import node_claim_crd, node_pool_crd, workspace_crd
-from kaito.api.meta import Json, ResourceKind
+from kaito.api.crds import crds, node_claim_crd, node_pool_crd
+from kaito.api.meta import Json, ObjectRef, ResourceKind
 from kaito.api.nodeclaim import NODE_CLAIM
 from kaito.api.nodepool import NODE_POOL
-from kaito.api.workloads import STATEFUL_SET
+from kaito.api.ragengine import RAGENGINE
+from kaito.api.workloads import DEPLOYMENT, STATEFUL_SET
 from kaito.api.workspace import WORKSPACE
 from kaito.local.apiserver import ApiServer
 from kaito.local.client import LocalClient
@@ -27,15 +28,16 @@ from kaito.local.robots.settings import RobotSettings
 from kaito.operator import Operator
 from kaito.settings import PlanSettings
 from kaito.state.invariants import check
-from tests.builders import START, workspace
+from tests.builders import SKU, START, workspace
 
-REF = WORKSPACE.ref("default", "phi")
 WITHIN_S = 900.0
 DEFAULTS = PlanSettings()
 KARPENTER = PlanSettings(node_provisioner="karpenter")
 
 
 class Life:
+    root = WORKSPACE
+
     def __init__(self, minor: int, settings: PlanSettings) -> None:
         self._start_s, ids = anyio.current_time(), itertools.count()
         self.server = ApiServer(now=self.now, new_uid=lambda: f"uid-{next(ids)}", emulate=(1, minor))
@@ -56,8 +58,12 @@ class Life:
         items = self.server.list(found, namespace if kind.namespaced else "")["items"]
         return [item["metadata"]["name"] for item in items]
 
+    @property
+    def ref(self) -> ObjectRef:
+        return self.root.ref("default", "phi")
+
     async def status(self) -> Json:
-        return (await self.client.read(WORKSPACE, REF)).get("status") or {}
+        return (await self.client.read(self.root, self.ref)).get("status") or {}
 
     async def until(self, is_met: Callable[[], Awaitable[bool]]) -> None:
         with anyio.fail_after(WITHIN_S):
@@ -65,16 +71,16 @@ class Life:
                 await anyio.sleep(1)
 
     async def delete(self) -> None:
-        """Deletes the Workspace and asserts that nothing of it is left."""
-        metadata = (await self.client.read(WORKSPACE, REF))["metadata"]
-        await self.client.delete(WORKSPACE, REF, uid=metadata["uid"])
+        """Deletes the root and asserts that nothing of it is left."""
+        metadata = (await self.client.read(self.root, self.ref))["metadata"]
+        await self.client.delete(self.root, self.ref, uid=metadata["uid"])
 
         async def is_gone() -> bool:
-            return self.names(WORKSPACE) == []
+            return self.names(self.root) == []
 
         await self.until(is_gone)
         await anyio.sleep(120)
-        kinds = (NODE_POOL, NODE_CLAIM, NODE, POD, STATEFUL_SET, SERVICE)
+        kinds = (NODE_POOL, NODE_CLAIM, NODE, POD, STATEFUL_SET, DEPLOYMENT, SERVICE)
         left = {kind.plural: names for kind in kinds if (names := self.names(kind)) and names != ["kubernetes"]}
         assert left == {}
 
@@ -88,11 +94,12 @@ def live(
     *,
     settings: PlanSettings = DEFAULTS,
     body: Json | None = None,
+    rag: Json | None = None,
     **ws: Any,
 ) -> None:
     async def main() -> None:
         life = Life(minor, settings)
-        for crd in (workspace_crd(), node_claim_crd(), node_pool_crd()):
+        for crd in (*crds().values(), node_claim_crd(), node_pool_crd()):
             await life.client.create(CUSTOM_RESOURCE_DEFINITION, "", crd)
         robots = RobotSettings(cluster_minor=minor)
 
@@ -102,7 +109,11 @@ def live(
         async with anyio.create_task_group() as tasks:
             await tasks.start(start)
             tasks.start_soon(life.operator.run)
-            await life.client.create(WORKSPACE, "default", body or asked_for(**ws))
+            if rag is None:
+                await life.client.create(WORKSPACE, "default", body or asked_for(**ws))
+            else:
+                life.root = RAGENGINE
+                await life.client.create(RAGENGINE, "default", rag)
             await scenario(life)
             tasks.cancel_scope.cancel()
 
@@ -164,3 +175,56 @@ def test_a_child_edited_by_hand_is_repaired_by_apply(minor: int) -> None:
         assert (await life.client.read(SERVICE, ref))["spec"]["ports"] == before["ports"]
 
     live(minor, scenario)
+
+
+def rag(**spec: Any) -> Json:
+    embedding = {"local": {"modelID": "BAAI/bge-small-en-v1.5"}}
+    return {
+        "apiVersion": "kaito.sh/v1beta1",
+        "kind": "RAGEngine",
+        "metadata": {"name": "phi", "namespace": "default"},
+        "spec": {"embedding": embedding, "inferenceService": {"url": "http://m/v1", "contextWindowSize": 512}} | spec,
+    }
+
+
+COMPUTE = {"instanceType": SKU, "labelSelector": {"matchLabels": {"apps": "rag"}}}
+
+
+@pytest.mark.parametrize("minor", [20, 36])
+def test_a_ragengine_with_a_gpu_becomes_ready_is_quiet_and_is_deleted_without_a_trace(minor: int) -> None:
+    async def scenario(life: Life) -> None:
+        await life.until(life.is_ready)
+        status = await life.status()
+        assert {item["type"]: item["status"] for item in status["conditions"]} == dict.fromkeys(
+            ("NodeClaimReady", "ResourceReady", "ServiceReady", "RAGEngineSucceeded"), "True"
+        )
+        assert len(life.names(NODE_CLAIM)) == len(status["workerNodes"]) == 1
+        await anyio.sleep(120)
+        version = life.version()
+        await anyio.sleep(3_600)
+        assert life.version() == version, "a converged cluster sees no write"
+        assert check(life.operator.graph) == []
+        await life.delete()
+
+    live(minor, scenario, rag=rag(compute=COMPUTE))
+
+
+@pytest.mark.parametrize("minor", [20, 36])
+def test_a_changed_ragengine_reaches_its_pod(minor: int) -> None:
+    async def scenario(life: Life) -> None:
+        await life.until(life.is_ready)
+        (before,) = life.names(POD)
+        patch = {"spec": {"inferenceService": {"url": "http://other/v1"}}}
+        await life.client.merge_patch(RAGENGINE, life.ref, patch)
+
+        async def is_rolled_out() -> bool:
+            names = life.names(POD)
+            return len(names) == 1 and names != [before] and await life.is_ready()
+
+        await life.until(is_rolled_out)
+        (name,) = life.names(POD)
+        pod = await life.client.read(POD, POD.ref("default", name))
+        variables = {item["name"]: item.get("value") for item in pod["spec"]["containers"][0]["env"]}
+        assert variables["LLM_INFERENCE_URL"] == "http://other/v1"
+
+    live(minor, scenario, rag=rag(compute=COMPUTE))

@@ -8,6 +8,7 @@ from typing import Literal
 
 INFERENCE_IMAGE = "ghcr.io/kaito-project/kaito-py-inference:*"
 TUNING_IMAGE = "ghcr.io/kaito-project/kaito-py-tuning:*"
+RAG_IMAGE = "ghcr.io/kaito-project/kaito-py-rag:*"
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +116,7 @@ class RobotSettings:
 
     delays: StageDelays = field(default_factory=StageDelays)
     faults: tuple[Fault, ...] = ()
-    images: tuple[str, ...] = (INFERENCE_IMAGE, TUNING_IMAGE)  # globs of the images that we can run
+    images: tuple[str, ...] = (INFERENCE_IMAGE, TUNING_IMAGE, RAG_IMAGE)  # globs of the images that we can run
     cluster_minor: int = 36  # the Kubernetes 1.x that the robots imitate
     publish_addresses: bool = True  # pods show their loopback address; a real API server's controllers choke on it
     lease_period_s: float = 10.0

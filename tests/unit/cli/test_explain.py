@@ -13,7 +13,8 @@ from kaito.api.core import NODE, POD, SERVICE
 from kaito.api.meta import Json, ObjectRef, ResourceKind
 from kaito.api.nodeclaim import NODE_CLAIM
 from kaito.api.workloads import STATEFUL_SET
-from kaito.cli.explain import add_arguments, as_json, explain_workspace, parse_object, run
+from kaito.api.workspace import WORKSPACE
+from kaito.cli.explain import add_arguments, as_json, explain_root, parse_object, run
 from kaito.kube.client import ALL, Discovery, Scope
 from kaito.kube.errors import Forbidden, NotFound
 from kaito.plan.explain import render
@@ -29,7 +30,7 @@ class ListingClient:
 
     def __init__(self, *bodies: Json, absent: tuple[ResourceKind, ...] = (), forbidden: tuple[ResourceKind, ...] = ()):
         self.bodies = {ref_of(body): body for body in bodies}
-        self.kinds = [kind for kind in (NODE_CLAIM, NODE, POD, SERVICE, STATEFUL_SET) if kind not in absent]
+        self.kinds = [kind for kind in (WORKSPACE, NODE_CLAIM, NODE, POD, SERVICE, STATEFUL_SET) if kind not in absent]
         self.forbidden = forbidden
 
     async def discover(self) -> Discovery:
@@ -55,7 +56,7 @@ class ListingClient:
 
 
 async def told(client: Any, now_s: float = 62) -> str:
-    return render(await explain_workspace(client, REF, moment(now_s), PlanSettings()), moment(now_s))
+    return render(await explain_root(client, REF, moment(now_s), PlanSettings()), moment(now_s))
 
 
 async def test_the_chain_is_printed_without_an_operator() -> None:
@@ -106,7 +107,7 @@ async def test_a_forbidden_kind_and_an_absent_one_are_named() -> None:
 async def test_all_pages_of_a_list_are_read() -> None:
     pods = [pod(f"phi-{index}", node="n1", ready=True) for index in range(3)]
     others = [pod(f"x-{index}", owner="x") for index in range(3)]
-    chain = await explain_workspace(
+    chain = await explain_root(
         ListingClient(workspace(target=3), *others, *pods),  # type: ignore[arg-type]
         REF,
         moment(0),
@@ -141,7 +142,7 @@ def test_a_bad_command_line_is_an_exit_status_and_a_message(capsys: pytest.Captu
 
 async def test_machines_get_the_same_as_json() -> None:
     client = ListingClient(workspace(target=1), node_claim("ws1", conditions=QUOTA))
-    chain: Any = as_json(await explain_workspace(client, REF, moment(62), PlanSettings()))  # type: ignore[arg-type]
+    chain: Any = as_json(await explain_root(client, REF, moment(62), PlanSettings()))  # type: ignore[arg-type]
     assert json.loads(json.dumps(chain))["causes"] == [
         {
             "gate": "ClaimLaunched",
@@ -172,5 +173,5 @@ async def test_the_users_nodes_are_found_by_their_labels() -> None:
         workspace(instance_type=None), node("mine", labels=labels, gpus=None), node("other", gpus=None)
     )
     settings = PlanSettings(node_provisioner="byo")
-    chain = as_json(await explain_workspace(client, REF, moment(9), settings))
+    chain = as_json(await explain_root(client, REF, moment(9), settings))
     assert [(cause["reason"], cause["culprit"]) for cause in chain["causes"]] == [("DevicePluginMissing", "node/mine")]

@@ -1,0 +1,169 @@
+"""What a RAGEngine needs: a machine or none, and what its pod is told; or what is wrong with the wish."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+
+from kaito.api.core import CONFIG_MAP
+from kaito.api.ragengine import RAGEngine
+from kaito.plan.catalog import find_sku
+from kaito.plan.desired.rag_workload import GUARDRAILS_DIR, POLICY_FILE, STORAGE_DIR, Retrieval
+from kaito.plan.placement import GPU_RESOURCE
+from kaito.plan.pods.images import IMAGE_VOLUMES_MINOR, PulledImage, pulled
+from kaito.plan.pods.part import PodPart
+from kaito.plan.provision import provisioner_of
+from kaito.plan.roots import RootMeta
+from kaito.plan.snapshot import Snapshot
+from kaito.plan.verdict import Failed, Ready, Verdict, Waiting
+from kaito.settings import PlanSettings
+from kaito.state.edges import user_labels
+from kaito.state.view import ClusterView
+
+GATE = "NodesPlanned"
+MODEL_DIR = "/mnt/embedding"
+
+
+@dataclass(frozen=True, slots=True)
+class Needs:
+    """`nodes` is 0 or 1. `verdict`: how that came about, or what is wrong."""
+
+    verdict: Verdict
+    nodes: int = 0
+    instance_type: str = ""
+    match_labels: dict[str, str] = field(default_factory=dict)
+    preferred: tuple[str, ...] = ()
+    gpus: int = 0
+    gpu_resource: str = GPU_RESOURCE
+
+    @property
+    def has_machine(self) -> bool:
+        return self.nodes > 0
+
+
+def needs_of(view: ClusterView, root: RootMeta, rag: RAGEngine, settings: PlanSettings) -> Needs:
+    """One machine where `compute` is given, with its GPUs where the text is embedded there."""
+    verdict = _wrong(view, root, rag)
+    compute = rag.spec.compute
+    if compute is None:
+        why = "no machine of its own: spec.compute is not given, so any node will do"
+        return Needs(verdict or Ready(GATE, why, root.ref))
+    is_byo = settings.node_provisioner == "byo"
+    instance_type = "" if is_byo else compute.instance_type
+    sku = find_sku(settings.cloud_provider, instance_type) if instance_type else None
+    if verdict is None and not is_byo and not instance_type:
+        step = "name an instance type, or leave spec.compute out to run on any node"
+        verdict = _failed(root, "spec.compute.instanceType: it is empty", step)
+    gpus = sku.gpus if sku and rag.spec.embedding.local else 0
+    why = f"1 node ({instance_type or 'brought by the user'}), {gpus} GPUs for the embedding model"
+    return Needs(
+        verdict or Ready(GATE, why, root.ref), 1, instance_type, user_labels(compute), compute.preferred_nodes, gpus
+    )
+
+
+def _wrong(view: ClusterView, root: RootMeta, rag: RAGEngine) -> Failed | Waiting | None:
+    embedding, service = rag.spec.embedding, rag.spec.inference_service
+    if (embedding.local is None) == (embedding.remote is None):
+        what = "neither" if embedding.local is None else "both"
+        return _failed(root, f"spec.embedding: {what} of local and remote given", "give exactly one of the two")
+    if (local := embedding.local) and bool(local.image) == bool(local.model_id):
+        what = "both" if local.image else "neither"
+        return _failed(root, f"spec.embedding.local: {what} of image and modelID given", "give exactly one of the two")
+    if service and service.context_window_size <= 0:
+        message = f"spec.inferenceService.contextWindowSize: {service.context_window_size}"
+        return _failed(root, message, "give the model's context in tokens, more than 0")
+    guardrails = rag.spec.guardrails
+    if guardrails and guardrails.enabled:
+        if guardrails.config_map_ref is None:
+            step = f"name a ConfigMap with the key {POLICY_FILE}"
+            return _failed(root, "spec.guardrails.configMapRef: it is missing and guardrails are enabled", step)
+        return _policy_missing(view, root, guardrails.config_map_ref.name)
+    return None
+
+
+def _policy_missing(view: ClusterView, root: RootMeta, name: str) -> Failed | Waiting | None:
+    namespace = root.ref.namespace
+    ref, found = CONFIG_MAP.ref(namespace, name), view.config_map(namespace, name)
+    if found is None and not view.is_synced_ref(CONFIG_MAP, namespace, name):
+        return Waiting(GATE, "ConfigMapUnknown", f"ConfigMap {name} is being looked up", ref, "")
+    if found is None or POLICY_FILE not in found.data:
+        what = f"there is no ConfigMap {name}" if found is None else f"ConfigMap {name} has no key {POLICY_FILE}"
+        step = f"kubectl create configmap {name} -n {namespace} --from-file={POLICY_FILE}, or disable guardrails"
+        return Failed(GATE, "ConfigMapNotFound", f"spec.guardrails.configMapRef: {what}", ref, step)
+    return None
+
+
+def _failed(root: RootMeta, message: str, step: str) -> Failed:
+    return Failed(GATE, "InvalidRAGEngine", message, root.ref, step)
+
+
+def retrieval_of(s: Snapshot, root: RootMeta, rag: RAGEngine, needs: Needs) -> Retrieval:
+    """What the pod is told: every field of the spec reaches the service."""
+    claim, path = rag.storage
+    mount_path = path or STORAGE_DIR
+    guardrails = rag.spec.guardrails
+    policy = guardrails.config_map_ref if guardrails and guardrails.enabled else None
+    pins = provisioner_of(s.view, root.ref, s.settings).pins(root.ref) if needs.has_machine else {}
+    variables = {
+        **dict(_embedding(rag)),
+        **dict(_services(rag)),
+        "DEFAULT_VECTOR_DB_PERSIST_DIR": f"{mount_path.rstrip('/')}/{root.ref.name}",
+        "OUTPUT_GUARDRAILS_ENABLED": "true" if policy else "false",
+        **({"OUTPUT_GUARDRAILS_POLICY_PATH": f"{GUARDRAILS_DIR}/{POLICY_FILE}"} if policy else {}),
+    }
+    return Retrieval(
+        s.settings.rag_image,
+        variables,
+        _secrets(rag),
+        claim,
+        mount_path,
+        policy.name if policy else "",
+        _model(s, rag),
+        needs.gpus,
+        needs.match_labels | pins,
+    )
+
+
+def _embedding(rag: RAGEngine) -> Iterator[tuple[str, str]]:
+    embedding = rag.spec.embedding
+    if embedding.remote:
+        yield "EMBEDDING_SOURCE_TYPE", "remote"
+        yield "REMOTE_EMBEDDING_URL", embedding.remote.url
+    elif embedding.local:
+        yield "EMBEDDING_SOURCE_TYPE", "local"
+        yield "LOCAL_EMBEDDING_MODEL_ID", MODEL_DIR if embedding.local.image else embedding.local.model_id
+
+
+def _services(rag: RAGEngine) -> Iterator[tuple[str, str]]:
+    if (service := rag.spec.inference_service) is not None:
+        yield "LLM_CONTEXT_WINDOW", str(service.context_window_size)
+        if service.url:
+            yield "LLM_INFERENCE_URL", service.url
+    database = rag.spec.storage.vector_db if rag.spec.storage else None
+    yield "VECTOR_DB_TYPE", database.engine if database else "faiss"
+    if database:
+        yield "VECTOR_DB_URL", database.url
+
+
+def _secrets(rag: RAGEngine) -> Mapping[str, tuple[str, str]]:
+    """Variable → (Secret, key)."""
+    spec = rag.spec
+    database = spec.storage.vector_db if spec.storage else None
+    named = {
+        ("REMOTE_EMBEDDING_ACCESS_SECRET",) * 2: spec.embedding.remote.access_secret if spec.embedding.remote else "",
+        ("HF_TOKEN",) * 2: spec.embedding.local.model_access_secret if spec.embedding.local else "",
+        ("LLM_ACCESS_SECRET",) * 2: spec.inference_service.access_secret if spec.inference_service else "",
+        ("VECTOR_DB_ACCESS_SECRET",) * 2: database.access_secret if database else "",
+    }
+    return {variable: (secret, key) for (variable, key), secret in named.items() if secret}
+
+
+def _model(s: Snapshot, rag: RAGEngine) -> PodPart:
+    """The embedding model, where it comes in an image."""
+    local = rag.spec.embedding.local
+    if local is None or not local.image:
+        return PodPart()
+    secrets = (local.image_pull_secret,) if local.image_pull_secret else ()
+    image = PulledImage("embedding", local.image, MODEL_DIR, secrets)
+    uses_volumes = s.settings.image_volumes and s.view.capabilities.at_least(IMAGE_VOLUMES_MINOR)
+    return pulled(image, puller=s.settings.tuning_image, uses_volumes=uses_volumes)
