@@ -1,1 +1,1 @@
-"""What one would write first, to compare with."""
+"""What one would write first, and what others write, to be measured beside ours."""

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from math import ceil
 
 from kaito.web.openai.errors import overloaded
@@ -22,13 +21,12 @@ class Admission:
     waiting, times the usual duration, over the slots.
     """
 
-    def __init__(self, slots: int, queue_max: int, clock: Callable[[], float], on_refused: Callable[[], None]) -> None:
+    def __init__(self, slots: int, queue_max: int, on_refused: Callable[[], None]) -> None:
         assert slots > 0 and queue_max >= 0
         self.slots, self.queue_max = slots, queue_max
         self.running = 0
         self._on_refused = on_refused
         self._queue: deque[asyncio.Future[None]] = deque()
-        self._clock = clock
         self._usual_s = ASSUMED_S
 
     @property
@@ -54,8 +52,10 @@ class Admission:
         self._queue.append(turn)
         return turn
 
-    def leave(self) -> None:
-        """Gives the slot to the first who waits, or back."""
+    def leave(self, took_s: float | None = None) -> None:
+        """Gives the slot to the first who waits, or back. `took_s`: what the answer took."""
+        if took_s is not None:
+            self._usual_s += SMOOTHING * (took_s - self._usual_s)
         while self._queue:
             turn = self._queue.popleft()
             if not turn.done():
@@ -71,13 +71,3 @@ class Admission:
         turn.cancel()
         if turn in self._queue:
             self._queue.remove(turn)
-
-    @contextmanager
-    def timed(self) -> Iterator[None]:
-        """Around the work of a held slot; leaves at the end."""
-        begun = self._clock()
-        try:
-            yield
-            self._usual_s += SMOOTHING * (self._clock() - begun - self._usual_s)
-        finally:
-            self.leave()

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from time import monotonic
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client import CollectorRegistry, Counter, Gauge, generate_latest
 
 from kaito.inference.generation import Delta
+from kaito.web.tally import Spread, Tallies, Tally
 
 # Seconds; vLLM's buckets, so that dashboards made for it fit.
 FIRST_TOKEN_BUCKETS = (
@@ -31,24 +33,29 @@ class TokenMetrics:
     def __init__(self, model: str, count: Callable[[], tuple[int, int]]) -> None:
         """`count`: (running, waiting) sequences, asked when the metrics are read."""
         self.registry = CollectorRegistry()
-        self._labels = (model, "0")
-        running = self._gauge("vllm:num_requests_running", "Sequences in the batch")
-        waiting = self._gauge("vllm:num_requests_waiting", "Sequences that wait for the batch")
-        running.set_function(lambda: count()[0])
-        waiting.set_function(lambda: count()[1])
-        self.prompt_tokens = self._counter("vllm:prompt_tokens", "Prompt tokens that were read")
-        self.generation_tokens = self._counter("vllm:generation_tokens", "Tokens that were generated")
-        self._success = Counter(
+        labels = {"model_name": model, "engine": "0"}
+        for place, name, text in (
+            (0, "vllm:num_requests_running", "Sequences in the batch"),
+            (1, "vllm:num_requests_waiting", "Sequences that wait for the batch"),
+        ):
+            gauge = Gauge(name, text, list(labels), registry=self.registry).labels(*labels.values())
+            gauge.set_function(partial(_at, count, place))
+        self.prompt_tokens = Tally("vllm:prompt_tokens", "Prompt tokens that were read")
+        self.generation_tokens = Tally("vllm:generation_tokens", "Tokens that were generated")
+        self.first = Spread("vllm:time_to_first_token_seconds", "To the first token", FIRST_TOKEN_BUCKETS)
+        self.next = Spread("vllm:inter_token_latency_seconds", "From token to token", TOKEN_BUCKETS)
+        self.whole = Spread("vllm:e2e_request_latency_seconds", "To the last token", REQUEST_BUCKETS)
+        self.prompt_length = Spread("vllm:request_prompt_tokens", "Tokens of a prompt", LENGTH_BUCKETS)
+        self.output_length = Spread("vllm:request_generation_tokens", "Tokens of an answer", LENGTH_BUCKETS)
+        times, lengths = (self.first, self.next, self.whole), (self.prompt_length, self.output_length)
+        Tallies(labels, [self.prompt_tokens, self.generation_tokens, *times, *lengths], self.registry)
+        success = Counter(
             "vllm:request_success",
             "Sequences that ended, by reason",
-            ["model_name", "engine", "finished_reason"],
+            [*labels, "finished_reason"],
             registry=self.registry,
         )
-        self._first = self._histogram("vllm:time_to_first_token_seconds", "To the first token", FIRST_TOKEN_BUCKETS)
-        self._next = self._histogram("vllm:inter_token_latency_seconds", "From token to token", TOKEN_BUCKETS)
-        self._whole = self._histogram("vllm:e2e_request_latency_seconds", "To the last token", REQUEST_BUCKETS)
-        self._prompt_length = self._histogram("vllm:request_prompt_tokens", "Tokens of a prompt", LENGTH_BUCKETS)
-        self._output_length = self._histogram("vllm:request_generation_tokens", "Tokens of an answer", LENGTH_BUCKETS)
+        self.success = {reason: success.labels(*labels.values(), reason) for reason in ("stop", "length")}
 
     def started(self, prompt_tokens: int) -> Observed:
         return Observed(self, prompt_tokens, monotonic())
@@ -56,15 +63,9 @@ class TokenMetrics:
     def exposition(self) -> bytes:
         return generate_latest(self.registry)
 
-    def _gauge(self, name: str, text: str) -> Gauge:
-        return Gauge(name, text, ["model_name", "engine"], registry=self.registry).labels(*self._labels)
 
-    def _counter(self, name: str, text: str) -> Counter:
-        return Counter(name, text, ["model_name", "engine"], registry=self.registry).labels(*self._labels)
-
-    def _histogram(self, name: str, text: str, buckets: tuple[float, ...]) -> Histogram:
-        found = Histogram(name, text, ["model_name", "engine"], buckets=buckets, registry=self.registry)
-        return found.labels(*self._labels)
+def _at(count: Callable[[], tuple[int, int]], place: int) -> float:
+    return count()[place]
 
 
 class Observed:
@@ -80,16 +81,16 @@ class Observed:
 
     def take(self, delta: Delta, now: float) -> None:
         metrics, count = self._metrics, len(delta.tokens)
-        if self._tokens == 0:
-            metrics.prompt_tokens.inc(self._prompt_tokens)
-            metrics._prompt_length.observe(self._prompt_tokens)
-            metrics._first.observe(now - self._begun)
+        if self._tokens:
+            metrics.next.observe((now - self._last) / count if count else 0.0, count)
         else:
-            metrics._next.observe((now - self._last) / max(count, 1))
+            metrics.prompt_tokens.value += self._prompt_tokens
+            metrics.prompt_length.observe(self._prompt_tokens)
+            metrics.first.observe(now - self._begun)
         self._last = now
         self._tokens += count
-        metrics.generation_tokens.inc(count)
+        metrics.generation_tokens.value += count
         if delta.finish is not None:
-            metrics._whole.observe(now - self._begun)
-            metrics._output_length.observe(self._tokens)
-            metrics._success.labels(*metrics._labels, delta.finish).inc()
+            metrics.whole.observe(now - self._begun)
+            metrics.output_length.observe(self._tokens)
+            metrics.success[delta.finish].inc()

@@ -20,6 +20,7 @@ from kaito.inference.progress import StartProgress
 from kaito.inference.settings import ServerSettings
 from kaito.inference.startup_benchmark import run_benchmark
 from kaito.logs import Event
+from kaito.web.memory import settle_memory
 from kaito.web.tracing import open_tracing
 
 KEEP_ALIVE_S = 75.0  # above what load balancers use, so that they close first
@@ -55,6 +56,7 @@ async def serve(settings: ServerSettings) -> int:
 async def _serve(app: App, engine: Engine, stopped: asyncio.Event) -> None:
     """Until the event, and then until the last answer or the grace's end."""
     log, state = structlog.get_logger(), app.state
+    settle_memory()
     state.open(engine)
     if state.settings.benchmark:
         state.is_measuring = True

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from time import monotonic
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, generate_latest
 
@@ -39,7 +38,7 @@ class ServingState:
     def open(self, engine: Engine) -> None:
         """The engine is loaded: requests may come."""
         queue_max = engine.slots if self.limits.queue_max < 0 else self.limits.queue_max
-        self._admission = Admission(engine.slots, queue_max, monotonic, on_refused=self._refused.inc)
+        self._admission = Admission(engine.slots, queue_max, on_refused=self._refused.inc)
         self._engine = engine
 
     def _count(self, name: str) -> int:

@@ -16,16 +16,22 @@ class InFlight:
         self._idle = asyncio.Event()
         self._idle.set()
 
-    @contextmanager
-    def one(self) -> Iterator[None]:
+    def enter(self) -> None:
         self.count += 1
         self._idle.clear()
+
+    def leave(self) -> None:
+        self.count -= 1
+        if not self.count:
+            self._idle.set()
+
+    @contextmanager
+    def one(self) -> Iterator[None]:
+        self.enter()
         try:
             yield
         finally:
-            self.count -= 1
-            if not self.count:
-                self._idle.set()
+            self.leave()
 
     async def drained(self, grace_s: float) -> bool:
         """Turns readiness off and waits; whether all ended within the grace."""

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from time import monotonic
 
 import structlog
 from aiohttp import web
@@ -17,6 +16,7 @@ from kaito.logs import Event
 from kaito.web import sse
 from kaito.web.answers import json_answer
 from kaito.web.bodies import read_body
+from kaito.web.deadline import Deadline
 from kaito.web.event_stream import EventStream, ReaderTooSlow
 from kaito.web.openai.errors import ApiError, error_body
 from kaito.web.request_ids import HEADER
@@ -41,6 +41,7 @@ def add_generation_routes(routes: Routes, state: ServingState) -> None:
 
 def _handler(state: ServingState, operation: Operation) -> Handler:
     limits = state.limits
+    takes_slot = operation not in WITHOUT_SLOT
 
     async def answer(request: web.BaseRequest) -> web.StreamResponse:
         engine, admission = state.serving()
@@ -51,45 +52,49 @@ def _handler(state: ServingState, operation: Operation) -> Handler:
         if state.settings.logs_content:
             text = body.decode(errors="replace")
             structlog.get_logger().info(Event.REQUEST_RECEIVED, request_id=request[REQUEST_ID], body=text)
-        with state.in_flight.one():
-            if operation in WITHOUT_SLOT:
+        state.in_flight.enter()
+        try:
+            if not takes_slot:
                 return await _answer(state, engine, operation, body, request)
-            async with _slot(admission):
+            if (turn := admission.try_enter()) is not None:
+                await _wait(admission, turn)
+            begun = monotonic()
+            try:
                 return await _answer(state, engine, operation, body, request)
+            finally:  # the slot was held to the last byte
+                admission.leave(monotonic() - begun)
+        finally:
+            state.in_flight.leave()
 
     return answer
 
 
-@asynccontextmanager
-async def _slot(admission: Admission) -> AsyncIterator[None]:
-    """Held to the last byte. Raises ApiError (429)."""
-    if (turn := admission.try_enter()) is not None:
-        try:
-            await turn
-        except asyncio.CancelledError:
-            admission.give_up(turn)
-            raise
-    with admission.timed():
-        yield
+async def _wait(admission: Admission, turn: asyncio.Future[None]) -> None:
+    try:
+        await turn
+    except asyncio.CancelledError:
+        admission.give_up(turn)
+        raise
 
 
 async def _answer(
     state: ServingState, engine: Engine, operation: Operation, body: bytes, request: web.BaseRequest
 ) -> web.StreamResponse:
-    timeout_s = state.limits.request_timeout_s
     stream: EventStream | None = None
+    deadline = Deadline(state.limits.request_timeout_s)
     try:
-        async with asyncio.timeout(timeout_s):
-            reply = await engine.run(operation, body, Call(request[REQUEST_ID]))
-            if isinstance(reply, bytes):
-                return json_answer(reply)
-            stream = await _open_stream(state, request)
-            await _pump(reply, stream, request)
-    except TimeoutError:
-        error = ApiError(504, f"The answer took longer than {timeout_s:g} s.", type="server_error", code="timeout")
+        reply = await engine.run(operation, body, Call(request[REQUEST_ID]))
+        if isinstance(reply, bytes):
+            return json_answer(reply)
+        stream = await _open_stream(state, request)
+        await _pump(reply, stream, request)
+    except asyncio.CancelledError:
+        error = deadline.error()  # raises where it was not the deadline
         if stream is None:
             raise error from None
         stream.write(sse.frame(error_body(error)) + sse.DONE)
+    finally:
+        deadline.end()
     await stream.close()
     return stream.response
 

@@ -48,7 +48,19 @@ class Chat:
     _parts: list[Parts] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self._parts = [Parts(self.marks, self.tools) for _ in range(self.run.choices)]
+        if self._is_taken_apart:
+            self._parts = [Parts(self.marks, self.tools) for _ in range(self.run.choices)]
+
+    @property
+    def _is_taken_apart(self) -> bool:
+        return self.marks is not None or self.tools is not NO_TOOLS
+
+    def _part(self, index: int, text: str, *, is_last: bool) -> tuple[Part, bool]:
+        """What the text adds to the choice, and whether it has called a tool."""
+        if not self._parts:
+            return Part(text), False
+        parts = self._parts[index]
+        return parts.feed(text, is_last=is_last), parts.ends_with_calls
 
     async def whole(self) -> bytes:
         return encode(await self.completion())
@@ -73,11 +85,11 @@ class Chat:
         return completion
 
     def _choice(self, index: int, found: Gathered) -> Choice:
-        parts = self._parts[index]
+        part, has_called = self._part(index, found.text, is_last=True)
         choice = Choice(
             index=index,
-            message=self._message(parts.feed(found.text, is_last=True)),
-            finish_reason="tool_calls" if parts.ends_with_calls and found.finish == "stop" else found.finish,
+            message=self._message(part),
+            finish_reason="tool_calls" if has_called and found.finish == "stop" else found.finish,
             stop_reason=found.stop_reason,
         )
         if self.request.logprobs:
@@ -100,7 +112,8 @@ class Chat:
 
         def take(deltas: list[tuple[int, Delta]]) -> None:
             for index, delta in deltas:
-                on_part(self._parts[index].feed(delta.text, is_last=delta.finish is not None), delta)
+                part, _ = self._part(index, delta.text, is_last=delta.finish is not None)
+                on_part(part, delta)
 
         await self.run.until_done(take)
 
@@ -116,13 +129,7 @@ class Chat:
         # The usual chunk is a template around its text: everything else takes the long way.
         usual = [head + b'{"content":' for head in heads]
         usual_tail = b'},"finish_reason":null}]' + tail
-        is_usual = not (
-            self.request.logprobs
-            or self.request.return_token_ids
-            or running_usage
-            or self.marks is not None
-            or self.tools is not NO_TOOLS
-        )
+        is_usual = not (self.request.logprobs or self.request.return_token_ids or running_usage or self._is_taken_apart)
 
         def take(deltas: list[tuple[int, Delta]]) -> None:
             frames: list[bytes] = []
@@ -147,10 +154,9 @@ class Chat:
 
     def _rest(self, index: int, delta: Delta) -> bytes | None:
         """A chunk's choice from its delta on, with whatever was asked for; None where it would say nothing."""
-        parts = self._parts[index]
-        part = parts.feed(delta.text, is_last=delta.finish is not None)
+        part, has_called = self._part(index, delta.text, is_last=delta.finish is not None)
         said = self._delta(part)
-        finish = "tool_calls" if parts.ends_with_calls and delta.finish == "stop" else delta.finish
+        finish = "tool_calls" if has_called and delta.finish == "stop" else delta.finish
         if not said and not finish and not self.request.logprobs and not self.request.return_token_ids:
             return None
         fields: dict[str, Any] = {"finish_reason": finish}

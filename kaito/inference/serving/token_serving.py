@@ -31,6 +31,7 @@ from kaito.web.openai.errors import ApiError, invalid, unknown_model
 from kaito.web.openai.models import ModelCard
 
 CHAT = msgspec.json.Decoder(ChatRequest)
+OPERATIONS = frozenset(Operation) - {Operation.EMBEDDINGS}
 COMPLETION = msgspec.json.Decoder(CompletionRequest)
 
 
@@ -51,7 +52,7 @@ class TokenServing:
 
     @property
     def operations(self) -> frozenset[Operation]:
-        return frozenset(Operation) - {Operation.EMBEDDINGS}
+        return OPERATIONS
 
     @property
     def slots(self) -> int:
