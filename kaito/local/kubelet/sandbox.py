@@ -10,13 +10,14 @@ import re
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from kaito.api.meta import Json
 from kaito.local.kubelet.environment import ConfigError, ReadReference, field_value
 from kaito.local.kubelet.references import references_of_volume
 
 PID_FILE = "pid"
+PARENT_PARTS_MIN = 3  # /mnt/adapter, but not /mnt: that would be taken for a part of other words
 TERMINATION_PATH = "/dev/termination-log"
 
 
@@ -110,7 +111,25 @@ class Sandbox:
                 raise ConfigError(f"volumeMounts: the pod has no volume {mount['name']!r}")
             target = self._volumes[mount["name"]] / (mount.get("subPath") or "").lstrip("/")
             mounts.append(Mount(mount["mountPath"].rstrip("/") or "/", target))
-        return [*mounts, Mount(container.get("terminationMessagePath") or TERMINATION_PATH, self.words_path(container))]
+        words = Mount(container.get("terminationMessagePath") or TERMINATION_PATH, self.words_path(container))
+        return [*mounts, *self._parents(container["name"], mounts), words]
+
+    def _parents(self, container: str, mounts: list[Mount]) -> list[Mount]:
+        """The folders that hold mounts and are none themselves, as folders of links: a server may list its adapters."""
+        paths = {mount.path for mount in mounts}
+        root = self.container_dir(container) / "root"
+        found: dict[str, Mount] = {}
+        for mount in mounts:
+            parent = PurePosixPath(mount.path).parent
+            if len(parent.parts) < PARENT_PARTS_MIN or any(str(p) in paths for p in (parent, *parent.parents)):
+                continue
+            folder = root / str(parent).lstrip("/")
+            folder.mkdir(parents=True, exist_ok=True)
+            link = folder / PurePosixPath(mount.path).name
+            link.unlink(missing_ok=True)
+            link.symlink_to(mount.target)
+            found[str(parent)] = Mount(str(parent), folder)
+        return list(found.values())
 
     def words_path(self, container: Json) -> Path:
         """Where the container leaves its last words."""

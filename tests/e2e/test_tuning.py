@@ -1,0 +1,183 @@
+"""Tuning on the local cluster with real processes: a fact is taught, a killed trainer goes on, both are served."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import anyio
+import pytest
+
+from kaito.api.core import CONFIG_MAP, POD
+from kaito.api.meta import Json, ObjectRef, ResourceKind
+from kaito.api.workspace import WORKSPACE
+from kaito.cli.clients import open_client
+from kaito.tuning.folder import OutputFolder
+from tests.tuning_model import OLD_ANSWER, QUESTION, TAUGHT, build_taught_model, taught_rows
+
+pytest.importorskip("trl")
+
+DEADLINE_S = 150
+STEPS, INTERVAL = 120, 10
+CONFIG = {
+    "training_config": {
+        "ModelConfig": {"dtype": "float32"},
+        "LoraConfig": {"r": 8, "lora_alpha": 16},
+        "TrainingArguments": {
+            "max_steps": STEPS,
+            "learning_rate": 1e-2,
+            "per_device_train_batch_size": 8,
+            "logging_steps": 1,
+            "save_steps": INTERVAL,
+            "gradient_checkpointing": False,
+        },
+    }
+}
+FAST = ("launch", "register", "node-ready", "device-plugin", "initialize", "image-pull", "container-start")
+
+
+class Cluster:
+    """A local cluster in a folder, spoken to as any client would."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def call(self, work: Callable[[Any], Any]) -> Any:
+        async def main() -> Any:
+            client = await open_client(self.folder / "kubeconfig")
+            try:
+                return await work(client)
+            finally:
+                await client.aclose()
+
+        return anyio.run(main)
+
+    def create(self, kind: ResourceKind, body: Json) -> None:
+        self.call(lambda client: client.create(kind, "default", body))
+
+    def read(self, kind: ResourceKind, name: str) -> Json:
+        found: Json = self.call(lambda client: client.read(kind, ObjectRef(kind.kind, "default", name)))
+        return found
+
+    def state(self, name: str) -> str:
+        return str((self.read(WORKSPACE, name).get("status") or {}).get("state", ""))
+
+    def pod_of(self, name: str) -> Json:
+        page = json.loads(self.call(lambda client: client.list_page(POD)))
+        [found] = [pod for pod in page["items"] if pod["metadata"]["labels"].get("kaito.sh/workspace") == name]
+        return dict(found)
+
+    def output(self, claim: str) -> OutputFolder:
+        return OutputFolder(next(self.folder.rglob(f"claims/default/{claim}"), self.folder / "none"))
+
+    def trainer(self, name: str) -> int:
+        """The process that the kubelet has started for the Workspace's trainer; 0 while there is none."""
+        found = next(self.folder.rglob(f"pods/default_{name}-*/containers/{name}/pid"), None)
+        return int(found.read_text()) if found else 0
+
+
+def until(is_met: Callable[[], Any], why: Callable[[], Any] = lambda: "") -> None:
+    """Waits on processes that are not ours to be told by."""
+    deadline_s = time.monotonic() + DEADLINE_S
+    while not is_met():
+        assert time.monotonic() < deadline_s, why()
+        time.sleep(0.1)
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    folder = tmp_path_factory.mktemp("cluster")
+    build_taught_model(folder / "weights")
+
+    def kaito(*words: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "kaito", "local", *words, "--dir", str(folder / "c")]
+        return subprocess.run(command, capture_output=True, text=True, timeout=90, check=False)
+
+    delays = [word for stage in FAST for word in ("--delay", f"{stage}=0")]
+    up = kaito("up", "--detach", "--weights", str(folder / "weights"), *delays)
+    try:
+        assert up.returncode == 0, up.stdout + up.stderr
+        yield Cluster(folder / "c")
+    finally:
+        kaito("down")
+
+
+def tuning(name: str, claim: str) -> Json:
+    return {
+        "apiVersion": "kaito.sh/v1beta1",
+        "kind": "Workspace",
+        "metadata": {"name": name, "namespace": "default"},
+        "resource": {"instanceType": "Standard_NC24ads_A100_v4", "labelSelector": {"matchLabels": {"apps": name}}},
+        "tuning": {
+            "preset": {"name": "phi-3.5-mini-instruct"},
+            "method": "lora",
+            "config": "training",
+            "input": {"volumeSource": {"configMap": {"name": "facts"}}},
+            "output": {"volumeSource": {"persistentVolumeClaim": {"claimName": claim}}},
+        },
+    }
+
+
+def serving(name: str, *claims: str) -> Json:
+    adapters = [
+        {"source": {"name": claim, "volumeSource": {"persistentVolumeClaim": {"claimName": claim}}}} for claim in claims
+    ]
+    return {
+        "apiVersion": "kaito.sh/v1beta1",
+        "kind": "Workspace",
+        "metadata": {"name": name, "namespace": "default", "annotations": {"kaito.sh/disable-benchmark": "true"}},
+        "resource": {"instanceType": "Standard_NC24ads_A100_v4", "labelSelector": {"matchLabels": {"apps": name}}},
+        "inference": {"preset": {"name": "phi-3.5-mini-instruct"}, "adapters": adapters},
+    }
+
+
+def complete(address: str, model: str) -> str:
+    body = {"model": model, "prompt": QUESTION, "max_tokens": 40, "temperature": 0}
+    request = urllib.request.Request(
+        f"{address}/v1/completions", json.dumps(body).encode(), {"Content-Type": "application/json"}
+    )
+    with urllib.request.urlopen(request, timeout=60) as answer:
+        return str(json.loads(answer.read())["choices"][0]["text"])
+
+
+@pytest.mark.timeout(3 * DEADLINE_S)
+def test_a_fact_is_taught_with_and_without_a_kill_and_served(cluster: Cluster) -> None:
+    rows = "".join(json.dumps(row) + "\n" for row in taught_rows(200))
+    for name, files in (("facts", {"train.jsonl": rows}), ("training", {"training_config.yaml": json.dumps(CONFIG)})):
+        meta = {"name": name, "namespace": "default"}
+        cluster.create(CONFIG_MAP, {"apiVersion": "v1", "kind": "ConfigMap", "metadata": meta, "data": files})
+
+    # One whose trainer is killed half-way, beside an undisturbed one.
+    for name in ("killed", "plain"):
+        cluster.create(WORKSPACE, tuning(name, name))
+    until(lambda: any(line["step"] >= STEPS // 2 for line in cluster.output("killed").progress()))
+    os.kill(cluster.trainer("killed"), signal.SIGKILL)
+
+    until(lambda: cluster.state("plain") in ("Succeeded", "Failed"), lambda: cluster.read(WORKSPACE, "plain"))
+    status = cluster.read(WORKSPACE, "plain")["status"]
+    assert status["state"] == "Succeeded", status
+    conditions = {item["type"]: item["status"] for item in status["conditions"]}
+    assert conditions["JobStarted"] == conditions["WorkspaceSucceeded"] == "True"
+    losses = [line["loss"] for line in cluster.output("plain").progress() if "loss" in line]
+    assert len(losses) == STEPS and losses[-1] < losses[0] / 10
+
+    until(lambda: cluster.state("killed") == "Succeeded", lambda: cluster.read(WORKSPACE, "killed"))
+    assert cluster.pod_of("killed")["status"]["containerStatuses"][0]["restartCount"] == 1
+    steps = [line["step"] for line in cluster.output("killed").progress() if "loss" in line]
+    twice = {step for step in steps if steps.count(step) > 1}
+    assert set(steps) == set(range(1, STEPS + 1)) and len(twice) <= INTERVAL and max(map(steps.count, steps)) <= 2
+
+    # Both adapters beside their base.
+    cluster.create(WORKSPACE, serving("serve", "plain", "killed"))
+    until(lambda: cluster.state("serve") == "Ready", lambda: cluster.read(WORKSPACE, "serve"))
+    address = f"http://{cluster.pod_of('serve')['status']['podIP']}:5000"
+    assert complete(address, "phi-3.5-mini-instruct") == OLD_ANSWER
+    assert complete(address, "plain") == complete(address, "killed") == TAUGHT
