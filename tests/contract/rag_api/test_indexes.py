@@ -210,6 +210,7 @@ async def test_an_unknown_index_is_a_404_that_names_it(rag: Rag, index: str) -> 
         rag.call("DELETE", f"/indexes/{index}"),
         rag.call("POST", f"/persist/{index}"),
         rag.retrieve(index, "bread"),
+        rag.chat("bread", index_name=index),
     ]
     replies = [await call for call in calls]
     assert [r.status for r in replies] == [404] * len(replies)
