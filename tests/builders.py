@@ -439,6 +439,15 @@ class World:
         wanted = match_labels.items()
         return tuple(n for n in self._all("Node") if wanted <= (n.metadata.labels or {}).items())
 
+    def replicas_of(self, inference_set: ObjectRef) -> tuple[Any, ...]:
+        found = [item for item in self._all("Workspace") if isinstance(item, Workspace)]
+        label = "inferenceset.kaito.sh/created-by"
+        return tuple(
+            item
+            for item in found
+            if item.metadata.namespace == inference_set.namespace and item.metadata.label(label) == inference_set.name
+        )
+
     def workspaces_on(self, node: Node) -> tuple[Workspace, ...]:
         labels = (node.metadata.labels or {}).items()
         found = [item for item in self._all("Workspace") if isinstance(item, Workspace)]

@@ -6,10 +6,12 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import TypeAlias
 
+from kaito.api.inferenceset import INFERENCE_SET
 from kaito.api.meta import ObjectRef
 from kaito.api.ragengine import RAGENGINE
 from kaito.api.workspace import WORKSPACE
 from kaito.plan.actions import Plan
+from kaito.plan.inferenceset import judge_inference_set, plan_inference_set
 from kaito.plan.ragengine import judge_ragengine, plan_ragengine
 from kaito.plan.verdict import Verdict
 from kaito.plan.workspace import judge_workspace, plan_workspace
@@ -21,6 +23,7 @@ RootJudge: TypeAlias = Callable[[ClusterView, ObjectRef, datetime, PlanSettings]
 
 ROSTER: dict[str, RootPlanner] = {
     WORKSPACE.kind: plan_workspace,
+    INFERENCE_SET.kind: plan_inference_set,
     RAGENGINE.kind: plan_ragengine,
 }
 
@@ -32,6 +35,7 @@ def plan_root(view: ClusterView, ref: ObjectRef, now: datetime, settings: PlanSe
 
 JUDGES: dict[str, RootJudge] = {
     WORKSPACE.kind: judge_workspace,
+    INFERENCE_SET.kind: judge_inference_set,
     RAGENGINE.kind: judge_ragengine,
 }
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
+from kaito.api.inferenceset import INFERENCE_SET, InferenceSet, InferenceSetStatus
 from kaito.api.meta import Json
 from kaito.api.nodeclaim import NODE_CLAIM
 from kaito.api.nodepool import NODE_POOL
@@ -133,6 +134,58 @@ def workspace_crd() -> Json:
     }
 
 
+def inference_set_crd() -> Json:
+    """CustomResourceDefinition of InferenceSet: v1beta1 stored, v1alpha1 served; both can be scaled."""
+    schema = structural_schema(InferenceSet)
+    status = structural_schema(InferenceSetStatus)
+    status["description"] = "Written by the operator alone."
+    body: Json = {
+        "type": "object",
+        "description": "Several Workspaces alike.",
+        "properties": {
+            "apiVersion": {"type": "string"},
+            "kind": {"type": "string"},
+            "metadata": {"type": "object"},
+            "spec": schema["properties"]["spec"],
+            "status": status,
+        },
+    }
+    columns = [
+        _column("Replicas", ".spec.replicas", "integer"),
+        _column("ReadyReplicas", ".status.readyReplicas", "integer"),
+        _column("Age", ".metadata.creationTimestamp", "date"),
+    ]
+    older = deepcopy(body)
+    del older["properties"]["spec"]["properties"]["template"]["properties"]["resource"]["properties"]["partition"]
+    versions = [
+        _version("v1alpha1", older, columns, is_storage=False),
+        _version("v1beta1", body, columns, is_storage=True),
+    ]
+    scale = {
+        "specReplicasPath": ".spec.replicas",
+        "statusReplicasPath": ".status.replicas",
+        "labelSelectorPath": ".status.selector",
+    }
+    return {
+        "apiVersion": "apiextensions.k8s.io/v1",
+        "kind": "CustomResourceDefinition",
+        "metadata": {"name": f"{INFERENCE_SET.plural}.{INFERENCE_SET.group}"},
+        "spec": {
+            "group": INFERENCE_SET.group,
+            "scope": "Namespaced",
+            "names": {
+                "kind": INFERENCE_SET.kind,
+                "listKind": f"{INFERENCE_SET.kind}List",
+                "plural": INFERENCE_SET.plural,
+                "singular": "inferenceset",
+                "shortNames": ["is", "isets"],
+                "categories": ["inferenceset"],
+            },
+            "versions": [each | {"subresources": {"status": {}, "scale": scale}} for each in versions],
+        },
+    }
+
+
 def ragengine_schema() -> Json:
     """openAPIV3Schema of RAGEngine v1beta1."""
     spec, status = structural_schema(RAGEngineSpec), structural_schema(RAGEngineStatus)
@@ -254,4 +307,8 @@ def node_pool_crd() -> Json:
 
 def crds() -> dict[str, Json]:
     """Every CustomResourceDefinition of ours by its file name in manifests/crds/."""
-    return {"kaito.sh_ragengines.yaml": ragengine_crd(), "kaito.sh_workspaces.yaml": workspace_crd()}
+    return {
+        "kaito.sh_inferencesets.yaml": inference_set_crd(),
+        "kaito.sh_ragengines.yaml": ragengine_crd(),
+        "kaito.sh_workspaces.yaml": workspace_crd(),
+    }

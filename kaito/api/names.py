@@ -17,7 +17,11 @@ LABEL_NODE_POOL = "karpenter.sh/nodepool"
 LABEL_INSTANCE_TYPE = "node.kubernetes.io/instance-type"
 
 WORKSPACE_FINALIZER = "workspace.finalizer.kaito.sh"
-FINALIZERS = {"Workspace": WORKSPACE_FINALIZER, "RAGEngine": "ragengine.finalizer.kaito.sh"}
+FINALIZERS = {
+    "Workspace": WORKSPACE_FINALIZER,
+    "RAGEngine": "ragengine.finalizer.kaito.sh",
+    "InferenceSet": "inferenceset.finalizer.kaito.sh",
+}
 
 WORKSPACE_UID_ANNOTATION = "kaito.sh/workspace-uid"  # the root's, on each child
 DESIRED_HASH_ANNOTATION = "kaito.sh/desired-hash"  # on children: which desired body was applied last
@@ -95,6 +99,13 @@ def node_claim_name(
     parts = [namespace, root, str(index), replaces_uid] + ([str(salt)] if salt else [])
     parts += [kind] if kind != "Workspace" else []
     return "ws" + hashlib.sha256("\0".join(parts).encode()).hexdigest()[:HASH_LENGTH]
+
+
+def replica_name(namespace: str, inference_set: str, index: int, *, replaces_uid: str = "", salt: int = 0) -> str:
+    """The name of an InferenceSet's replica, as deterministic as a claim's, and short enough for a Workspace."""
+    parts = [namespace, inference_set, str(index), replaces_uid] + ([str(salt)] if salt else [])
+    digest = hashlib.sha256("\0".join(["replica", *parts]).encode()).hexdigest()[:5]
+    return f"{bounded_name(inference_set, WORKSPACE_NAME_LENGTH_MAX - 6)}-{digest}"
 
 
 def node_pool_name(namespace: str, root: str, *, salt: int = 0, kind: str = "Workspace") -> str:

@@ -10,10 +10,12 @@ from collections.abc import Hashable
 from typing import Any, TypeAlias
 
 from kaito.api.core import CONFIG_MAP, NODE, STORAGE_CLASS, Node, Pod
+from kaito.api.inferenceset import INFERENCE_SET
 from kaito.api.meta import ObjectMeta, ObjectRef
 from kaito.api.names import (
     CHILD_LABELS,
     CLAIM_LABELS,
+    CREATED_BY_INFERENCE_SET_LABEL,
     LOCAL_DISK_CLASS,
     POOL_LABELS,
     REVISION_OF_LABEL,
@@ -107,13 +109,15 @@ def revision_edges(revision: ControllerRevision) -> tuple[Key, ...]:
 
 
 def workspace_edges(root: Workspace | InvalidObject) -> tuple[Key, ...]:
-    """The ConfigMap that it names, the class of local disks, and one label of its selector, which its nodes carry."""
+    """Its InferenceSet and ConfigMap, the class of local disks, and a label of its selector, which its nodes carry."""
     if isinstance(root, InvalidObject):
         return ()
     section = root.inference or root.tuning
     config: list[Key] = [CONFIG_MAP.ref(root.ref.namespace, section.config)] if section and section.config else []
+    parent = root.metadata.labels.get(CREATED_BY_INFERENCE_SET_LABEL) if root.metadata.labels else None
+    made_by: list[Key] = [INFERENCE_SET.ref(root.ref.namespace, parent)] if parent else []
     disk = () if root.inference is None or root.inference.preset is None else (LOCAL_DISK_CLASS_REF,)
-    return (*config, *disk, *(label_key(*pair) for pair in sorted(selector_of(root).items())[:1]))
+    return (*made_by, *config, *disk, *(label_key(*pair) for pair in sorted(selector_of(root).items())[:1]))
 
 
 def selector_of(ws: Workspace) -> dict[str, str]:

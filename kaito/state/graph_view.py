@@ -82,6 +82,9 @@ class GraphView:
         fewest = min(holders, key=len)
         return self._found(NODE, [ref for ref in fewest if all(ref in others for others in holders)])
 
+    def replicas_of(self, inference_set: ObjectRef) -> tuple[Workspace | InvalidObject, ...]:
+        return self._found(WORKSPACE, self._graph.pointers(inference_set, WORKSPACE))
+
     def workspaces_on(self, node: Node) -> tuple[Workspace, ...]:
         labels = node.metadata.labels or {}
         refs = {ref for pair in labels.items() for ref in self._graph.pointers(label_key(*pair), WORKSPACE)}

@@ -22,6 +22,7 @@ from kaito.api.core import (
     Service,
     StorageClass,
 )
+from kaito.api.inferenceset import INFERENCE_SET, parse_inference_set
 from kaito.api.meta import Json, ResourceKind
 from kaito.api.names import LABEL_WORKSPACE, REVISION_OF_LABEL
 from kaito.api.nodeclaim import NODE_CLAIM, NodeClaim
@@ -106,12 +107,18 @@ def decoder(kind: ResourceKind, parse: Callable[[Json], Any]) -> Callable[[Json]
     return decode
 
 
-def root_row(kind: ResourceKind, parse: Callable[[Json], Any], edges: Callable[[Any], tuple[Key, ...]]) -> KindRow:
-    return KindRow(kind, dict[str, Any], edges, decode=decoder(kind, parse), is_root=True, verbs=(*READ, "patch"))
+def root_row(
+    kind: ResourceKind,
+    parse: Callable[[Json], Any],
+    edges: Callable[[Any], tuple[Key, ...]],
+    verbs: tuple[Verb, ...] = (*READ, "patch"),
+) -> KindRow:
+    return KindRow(kind, dict[str, Any], edges, decode=decoder(kind, parse), is_root=True, verbs=verbs)
 
 
 KINDS: tuple[KindRow, ...] = (
-    root_row(WORKSPACE, parse_workspace, workspace_edges),
+    root_row(WORKSPACE, parse_workspace, workspace_edges, OWN),  # an InferenceSet makes and deletes them
+    root_row(INFERENCE_SET, parse_inference_set, no_edges),
     root_row(RAGENGINE, parse_ragengine, ragengine_edges),
     KindRow(NODE_POOL, NodePool, pool_edges, verbs=OWN),
     KindRow(NODE_CLAIM, NodeClaim, claim_edges, verbs=OWN),

@@ -89,6 +89,10 @@ class ClusterView(Protocol):
         """All nodes with these labels, in name order."""
         ...
 
+    def replicas_of(self, inference_set: ObjectRef) -> tuple[Workspace | InvalidObject, ...]:
+        """The Workspaces that carry the InferenceSet's label, in name order."""
+        ...
+
     def workspaces_on(self, node: Node) -> tuple[Workspace, ...]:
         """The Workspaces whose label selector the node's labels meet, in (namespace, name) order."""
         ...

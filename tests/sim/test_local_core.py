@@ -15,6 +15,7 @@ from trio.testing import MockClock
 
 from kaito.api.core import CUSTOM_RESOURCE_DEFINITION, NODE, POD, SERVICE
 from kaito.api.crds import crds, node_claim_crd, node_pool_crd
+from kaito.api.inferenceset import INFERENCE_SET
 from kaito.api.meta import Json, ObjectRef, ResourceKind
 from kaito.api.nodeclaim import NODE_CLAIM
 from kaito.api.nodepool import NODE_POOL
@@ -228,3 +229,46 @@ def test_a_changed_ragengine_reaches_its_pod(minor: int) -> None:
         assert variables["LLM_INFERENCE_URL"] == "http://other/v1"
 
     live(minor, scenario, rag=rag(compute=COMPUTE))
+
+
+@pytest.mark.parametrize("minor", [20, 36])
+def test_an_inference_set_keeps_its_replicas_and_goes_when_they_are_gone(minor: int) -> None:
+    async def scenario(life: Life) -> None:
+        template = {
+            "resource": {"instanceType": "Standard_NC24ads_A100_v4"},
+            "inference": {"preset": {"name": "phi-3.5-mini-instruct"}},
+        }
+        spec = {"replicas": 2, "template": template, "labelSelector": {"matchLabels": {"apps": "set"}}}
+        made = await life.client.create(INFERENCE_SET, "default", {"metadata": {"name": "set"}, "spec": spec})
+        ref = INFERENCE_SET.ref("default", "set")
+
+        async def status() -> Json:
+            return (await life.client.read(INFERENCE_SET, ref)).get("status") or {}
+
+        async def are_ready() -> bool:
+            return (await status()).get("readyReplicas") == 2
+
+        await life.until(are_ready)
+        await anyio.sleep(120)
+        version = life.version()
+        await anyio.sleep(3_600)
+        assert life.version() == version, "a converged cluster sees no write"
+        assert len(life.names(WORKSPACE)) == 3 and len(life.names(NODE_CLAIM)) == 3  # beside the Workspace phi
+        changed = {"spec": {"template": {"metadata": {"annotations": {"kaito.sh/performance-mode": "throughput"}}}}}
+        await life.client.merge_patch(INFERENCE_SET, ref, changed)
+
+        async def are_changed() -> bool:
+            names = [name for name in life.names(WORKSPACE) if name != "phi"]
+            bodies = [await life.client.read(WORKSPACE, WORKSPACE.ref("default", name)) for name in names]
+            notes = [body["metadata"].get("annotations") or {} for body in bodies]
+            return all(each.get("kaito.sh/performance-mode") == "throughput" for each in notes) and await are_ready()
+
+        await life.until(are_changed)
+        await life.client.delete(INFERENCE_SET, ref, uid=made["metadata"]["uid"])
+
+        async def is_gone() -> bool:
+            return life.names(INFERENCE_SET) == [] and life.names(WORKSPACE) == ["phi"]
+
+        await life.until(is_gone)
+
+    live(minor, scenario)

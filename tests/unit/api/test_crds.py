@@ -76,7 +76,7 @@ def test_names_versions_and_requirements_are_upstreams() -> None:
 def test_what_users_write_freely_is_kept() -> None:
     template = V1BETA1["schema"]["openAPIV3Schema"]["properties"]["inference"]["properties"]["template"]
     assert template["x-kubernetes-preserve-unknown-fields"] is True
-    assert set(crds()) == {"kaito.sh_ragengines.yaml", "kaito.sh_workspaces.yaml"}
+    assert set(crds()) == {f"kaito.sh_{plural}.yaml" for plural in ("inferencesets", "ragengines", "workspaces")}
 
 
 def test_the_quick_starts_node_claim_crd_is_the_one_of_the_tests() -> None:

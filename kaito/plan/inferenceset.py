@@ -1,0 +1,200 @@
+"""plan_inference_set: keeps as many Workspaces as replicas are wanted, and carries changes of the template to them.
+
+Names follow from the slot and from what is replaced, so that a stale view cannot make a replica twice. A change that a
+Workspace can take is patched into it; one that it cannot (another model or instance type) replaces it. Either goes one
+replica at a time, and only while all others answer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from kaito.api.inferenceset import INFERENCE_SET, InferenceSet
+from kaito.api.meta import Json, ObjectRef
+from kaito.api.names import CREATED_BY_INFERENCE_SET_LABEL
+from kaito.api.workspace import WORKSPACE
+from kaito.plan.actions import Action, Create, Delete, PatchRoot, PatchStatus, Plan
+from kaito.plan.conditions import WantedCondition, merge_conditions, status_patch
+from kaito.plan.desired.replica import replica
+from kaito.plan.explain import blockers
+from kaito.plan.replicas import Replica, free_names, outdated_parts, replicas
+from kaito.plan.roots import RootMeta, root_meta
+from kaito.plan.verdict import Failed, Verdict, Waiting
+from kaito.settings import PlanSettings
+from kaito.state.view import ClusterView, InvalidObject
+
+GATE = "ReplicasReady"
+READY, DELETING, MEASURED = "InferenceSetReady", "InferenceSetDeleting", "BenchmarkCompleted"
+METRIC, TOTAL_METRIC = "peakTokensPerMinute", "aggregatedPeakTokensPerMinute"
+
+
+def plan_inference_set(view: ClusterView, ref: ObjectRef, now: datetime, settings: PlanSettings) -> Plan:
+    """What the InferenceSet needs now; empty when it has converged or is gone."""
+    found = view.root(ref)
+    if found is None or not view.is_synced(WORKSPACE):
+        return Plan(ref)
+    root = root_meta(found, INFERENCE_SET)
+    if root.deleting_since:
+        return _plan_deletion(view, root, now)
+    if root.finalizer not in root.finalizers:
+        patch = {"metadata": {"finalizers": [*root.finalizers, root.finalizer]}}
+        why = "its replicas must be released at the end"
+        return Plan(ref, (PatchRoot(root.kind, ref, patch, root.uid, root.resource_version, why),))
+    if isinstance(found, InvalidObject):
+        return _plan_invalid(root, found, now)
+    return _plan_valid(view, root, found, now)
+
+
+def judge_inference_set(
+    view: ClusterView, ref: ObjectRef, now: datetime, settings: PlanSettings
+) -> tuple[Verdict, ...]:
+    """What the InferenceSet waits for."""
+    return plan_inference_set(view, ref, now, settings).verdicts
+
+
+@dataclass(frozen=True, slots=True)
+class _State:
+    """The replicas against what is wanted. `wanted` is `replicas`, less what the node limit forbids."""
+
+    live: tuple[Replica, ...]
+    wanted: int
+    body: Json  # what a replica should be, but for its name
+
+    @property
+    def ready(self) -> int:
+        return sum(each.is_ready for each in self.live)
+
+
+def _plan_valid(view: ClusterView, root: RootMeta, iset: InferenceSet, now: datetime) -> Plan:
+    live = tuple(each for each in replicas(view, root) if not each.is_leaving)
+    limit = _limit(iset, live)
+    state = _State(
+        live, min(iset.spec.replicas, limit), replica(root.ref, root.uid, root.labels, root.annotations, iset)
+    )
+    verdicts = tuple(_judge(root, iset, state))
+    actions = (*_report(root, state, verdicts, now), *_scale(view, root, state), *_roll(state))
+    return Plan(root.ref, actions, verdicts)
+
+
+def _limit(iset: InferenceSet, live: Sequence[Replica]) -> int:
+    """How many replicas the limit of nodes allows, each having as many nodes as the largest that is known."""
+    if iset.spec.node_count_limit is None:
+        return iset.spec.replicas
+    return iset.spec.node_count_limit // max([1, *(each.nodes for each in live)])
+
+
+def _scale(view: ClusterView, root: RootMeta, state: _State) -> Iterator[Action]:
+    missing = state.wanted - len(state.live)
+    for name in free_names(view, root, max(0, missing)):
+        body = state.body | {"metadata": state.body["metadata"] | {"name": name}}
+        yield Create(WORKSPACE, body, f"{len(state.live)} of {state.wanted} replicas exist")
+    # The least useful first: those that do not answer, then those of an older template, then the youngest.
+    surplus = sorted(state.live, key=lambda each: (each.is_ready, not outdated_parts(each, state.body), -each.age_rank))
+    for each in surplus[: max(0, -missing)]:
+        yield Delete(WORKSPACE, each.ref, each.uid, f"{state.wanted} replicas are wanted, {len(state.live)} exist")
+
+
+def _roll(state: _State) -> Iterator[Action]:
+    """The next replica that is not as the template says: patched, or deleted so that another is made in its place."""
+    if len(state.live) != state.wanted:
+        return
+    for each in state.live:
+        parts = outdated_parts(each, state.body)
+        if parts and all(other.is_ready for other in state.live if other is not each):
+            if each.can_take(parts):
+                why = f"the template has changed: {', '.join(sorted(parts))}"
+                yield PatchRoot(WORKSPACE, each.ref, parts, each.uid, each.resource_version, why)
+            else:
+                yield Delete(
+                    WORKSPACE, each.ref, each.uid, "the template has changed in what a Workspace cannot change"
+                )
+            return
+
+
+def _judge(root: RootMeta, iset: InferenceSet, state: _State) -> Iterator[Verdict]:
+    if state.wanted < iset.spec.replicas:
+        message = (
+            f"spec.nodeCountLimit: {iset.spec.node_count_limit} nodes are enough for {state.wanted} of "
+            f"{iset.spec.replicas} replicas"
+        )
+        yield Failed(GATE, "NodeCountLimit", message, root.ref, "raise the limit, or ask for fewer replicas")
+    for each in state.live:
+        if not each.is_ready:
+            message, step = each.words
+            yield Waiting(GATE, "ReplicaNotReady", f"{each.ref.name}: {message}", each.ref, step)
+
+
+def _report(root: RootMeta, state: _State, verdicts: Sequence[Verdict], now: datetime) -> Iterator[Action]:
+    is_ready = state.ready >= state.wanted and not any(isinstance(verdict, Failed) for verdict in verdicts)
+    words = f"{state.ready}/{state.wanted} replicas are ready"
+    wanted = [WantedCondition(READY, is_ready, "inferencesetReady" if is_ready else "inferencesetNotReady", words)]
+    total = _total(state)
+    if total:
+        wanted.append(WantedCondition(MEASURED, True, "BenchmarkCompleted", f"{total} tokens/min together"))
+    status: Json = {
+        **root.status,
+        "replicas": len(state.live),
+        "readyReplicas": state.ready,
+        "selector": f"{CREATED_BY_INFERENCE_SET_LABEL}={root.ref.name}",
+        "blockers": blockers(verdicts, root.status.get("blockers") or (), now),
+        "conditions": merge_conditions(
+            root.status.get("conditions") or (),
+            wanted,
+            generation=root.generation,
+            now=now,
+            dropped=frozenset({DELETING} | (set() if total else {MEASURED})),
+        ),
+    }
+    if total:
+        metric = {"description": "sum over the ready replicas", "value": total, "unit": "tokens/min"}
+        status["performance"] = {"metrics": {TOTAL_METRIC: metric}}
+    if patch := status_patch(root.status, status):
+        why = "what was observed has changed"
+        yield PatchStatus(root.kind, root.ref, patch, root.uid, root.resource_version, why)
+
+
+def _total(state: _State) -> str:
+    rates = [rate for each in state.live if each.is_ready and (rate := each.tokens_per_minute(METRIC))]
+    return f"{sum(rates):.2f}" if rates else ""
+
+
+def _plan_invalid(root: RootMeta, found: InvalidObject, now: datetime) -> Plan:
+    """What runs keeps running: an object that we cannot read says nothing about what should go."""
+    words = "; ".join(found.errors) or "it does not fit the schema"
+    verdict = Failed(GATE, "InvalidInferenceSet", words, root.ref, f"kubectl edit inferenceset {root.ref.name}")
+    return Plan(
+        root.ref, tuple(_say(root, WantedCondition(READY, False, "inferencesetFailed", words), now)), (verdict,)
+    )
+
+
+def _plan_deletion(view: ClusterView, root: RootMeta, now: datetime) -> Plan:
+    """The replicas go first, each with its machines; then our finalizer."""
+    if root.finalizer not in root.finalizers:
+        return Plan(root.ref)
+    held = replicas(view, root)
+    if not held:
+        patch = {"metadata": {"finalizers": [name for name in root.finalizers if name != root.finalizer]}}
+        why = "its replicas are gone"
+        return Plan(root.ref, (PatchRoot(root.kind, root.ref, patch, root.uid, root.resource_version, why),))
+    deletes = [
+        Delete(WORKSPACE, each.ref, each.uid, "its InferenceSet is being deleted")
+        for each in held
+        if not each.is_leaving
+    ]
+    names = ", ".join(each.ref.name for each in held)
+    waits = tuple(
+        Waiting("Released", "ReplicaTerminating", f"Workspace {each.ref.name} has to go first", each.ref,
+                f"kaito explain workspace/{each.ref.name} -n {each.ref.namespace}")
+        for each in held
+    )  # fmt: skip
+    said = _say(root, WantedCondition(DELETING, True, "inferencesetDeleted", f"waits for {names}"), now)
+    return Plan(root.ref, (*said, *deletes), waits)
+
+
+def _say(root: RootMeta, condition: WantedCondition, now: datetime) -> Iterator[Action]:
+    existing = root.status.get("conditions") or ()
+    conditions = merge_conditions(existing, [condition], generation=root.generation, now=now)
+    if patch := status_patch(root.status, root.status | {"conditions": conditions}):
+        yield PatchStatus(root.kind, root.ref, patch, root.uid, root.resource_version, condition.message)
