@@ -20,8 +20,11 @@ async def read_body(request: web.BaseRequest, *, bytes_max: int, timeout_s: floa
     if (request.content_length or 0) > bytes_max:
         raise _too_large(bytes_max)
     content = request.content
-    if content.is_eof() and content.total_raw_bytes <= bytes_max:
-        return content.read_nowait(-1)  # it came with the head: the usual case
+    if content.is_eof():  # it came with the head: the usual case
+        body = content.read_nowait(-1) if request.body_exists else b""
+        if len(body) > bytes_max:
+            raise _too_large(bytes_max)
+        return body
     try:
         async with asyncio.timeout(timeout_s):
             return await _read(content, bytes_max)
