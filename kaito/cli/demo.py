@@ -17,7 +17,7 @@ from kaito.api.core import SERVICE
 from kaito.api.meta import Json, ObjectRef, ResourceKind
 from kaito.api.workspace import WORKSPACE
 from kaito.cli.cluster_arguments import add_cluster_arguments, cluster_settings, faults_help
-from kaito.cli.demo_answers import show_answers
+from kaito.cli.demo_answers import show_answers, show_table
 from kaito.cli.demo_screen import Screen, screen_for
 from kaito.cli.demo_talk import NoAnswer
 from kaito.cli.demo_view import chain, has_failed, is_ready, stages_of
@@ -99,7 +99,11 @@ async def _demo(settings: ClusterSettings, objects: list[Json], args: argparse.N
         screen.say(f"API server at {cluster.served.url}; applying {args.file}")
         try:
             workspace = await _bring_up(cluster, objects[0], screen)
-            await show_answers(cluster, workspace, await _service_address(cluster, workspace), screen)
+            await show_table(cluster, workspace, screen)
+            if settings.pods == "real":
+                await show_answers(await _service_address(cluster, workspace), screen)
+            else:
+                screen.say("\nPods are instant here: no model server runs that could answer.")
         except (NotReady, NoAnswer, ApiError) as error:
             screen.say(f"\nThe demo failed: {error}")
             if args.once:

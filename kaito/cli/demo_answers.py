@@ -23,11 +23,15 @@ RANDOM = (
 )
 
 
-async def show_answers(cluster: Cluster, workspace: Json, address: str, screen: Screen) -> None:
-    """Shows all of it. Raises NoAnswer for what does not come."""
+async def show_table(cluster: Cluster, workspace: Json, screen: Screen) -> None:
+    """Shows what `kubectl get workspace` does. Raises NoAnswer."""
     meta = workspace["metadata"]
     table = await workspace_table(cluster.served, meta["namespace"], meta["name"])
     screen.say("\n".join(["", *server_table(table)]))
+
+
+async def show_answers(address: str, screen: Screen) -> None:
+    """Shows what the model server answers. Raises NoAnswer for what does not come."""
     async with aiohttp.ClientSession() as session:
         talk = Talk(session, f"http://{address}")
         try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -75,6 +76,27 @@ def test_a_quota_that_is_used_up_fails_the_demo_with_the_reason(tmp_path: Path):
     )
     assert done.returncode == 1
     assert "because ClaimLaunched" in done.stdout and "quota" in done.stdout
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.timeout(DEADLINE_S)
+def test_the_demo_stays_up_until_it_is_told_to_end_and_then_leaves_nothing(tmp_path: Path):
+    command = [sys.executable, "-m", "kaito", "demo", "--file", str(EXAMPLE), "--pods", "instant"]
+    env = os.environ | {"TMPDIR": str(tmp_path)}
+    process = subprocess.Popen(
+        command, cwd=tmp_path, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+    assert process.stdout is not None
+    shown = ""
+    for line in process.stdout:
+        shown += line
+        if "Ctrl-C ends everything." in line:
+            break
+    assert "kubectl --kubeconfig .kaito/kubeconfig get workspace,nodeclaim,node,pod" in shown
+    assert (tmp_path / ".kaito" / "kubeconfig").exists()
+    process.send_signal(signal.SIGINT)
+    assert "Everything is gone" in process.communicate(timeout=60)[0]
+    assert process.returncode == 0
     assert list(tmp_path.iterdir()) == []
 
 

@@ -125,7 +125,7 @@ def run_demo(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, outcome: str, *wor
     monkeypatch.setattr(demo, "FAILED_GRACE_S", 0.05)
     parser = argparse.ArgumentParser()
     demo.add_arguments(parser)
-    return demo.run(parser.parse_args(["--once", "--pods", "instant", "--file", str(example), *words]))
+    return demo.run(parser.parse_args(["--once", "--file", str(example), *words]))
 
 
 def test_the_demo_shows_the_way_the_table_the_models_and_the_answers(
