@@ -75,7 +75,7 @@ async def _check(response: aiohttp.ClientResponse) -> None:
 
 async def _json(response: aiohttp.ClientResponse) -> Json:
     await _check(response)
-    data = await response.content.read(BODY_BYTES_MAX)
+    data = b"".join([piece async for piece in _bounded(response)])
     try:
         found = json.loads(data)
     except ValueError as error:
@@ -83,6 +83,16 @@ async def _json(response: aiohttp.ClientResponse) -> Json:
     if not isinstance(found, dict):
         raise NoAnswer(f"{response.method} {response.url}: expected an object, got {data[:200]!r}")
     return found
+
+
+async def _bounded(response: aiohttp.ClientResponse) -> AsyncIterator[bytes]:
+    """The body piece by piece. Raises NoAnswer for one that is too long."""
+    size = 0
+    async for piece in response.content.iter_any():
+        size += len(piece)
+        if size > BODY_BYTES_MAX:
+            raise NoAnswer(f"{response.method} {response.url}: an answer of more than {BODY_BYTES_MAX} bytes")
+        yield piece
 
 
 async def _events(response: aiohttp.ClientResponse) -> AsyncIterator[str]:

@@ -19,16 +19,19 @@
 All raise `StatusError`, whose `.status` is the metav1.Status for the wire and `.code` the HTTP status. Objects are
 copied on the way in and out. `admit(operation, resource, old, new)` returns reasons to refuse.
 
-Modules: registry (what is served), store (objects, versions, history), watch, selectors, strategy (defaults,
+Modules: server over core with reads, writes and deletes; registry (what is served), store (objects, versions,
+history), watch, selectors, strategy (defaults,
 validation, schema, custom), merge_keys with fieldsets and ownership (server-side apply), strategic (merge patch),
 collector (owner references, namespaces), scaling, errors.
 """
 
+from kaito.local.apiserver.core import Admit
 from kaito.local.apiserver.errors import StatusError
 from kaito.local.apiserver.registry import Resource
-from kaito.local.apiserver.server import APPLY_PATCH, JSON_PATCH, MERGE_PATCH, STRATEGIC_PATCH, Admit, ApiServer
+from kaito.local.apiserver.server import ApiServer
 from kaito.local.apiserver.store import Commit
 from kaito.local.apiserver.watch import Watch
+from kaito.local.apiserver.writes import APPLY_PATCH, JSON_PATCH, MERGE_PATCH, STRATEGIC_PATCH
 
 __all__ = [
     "APPLY_PATCH",

@@ -76,6 +76,8 @@ BUILT_INS = (
          short="crd crds", categories="api-extensions", subresources="status"),
     _row("admissionregistration.k8s.io/v1", "validatingwebhookconfigurations", "ValidatingWebhookConfiguration",
          namespaced=False, categories="api-extensions"),
+    _row("admissionregistration.k8s.io/v1", "mutatingwebhookconfigurations", "MutatingWebhookConfiguration",
+         namespaced=False, categories="api-extensions"),
 )  # fmt: skip
 BUDGETS = _row("policy/v1", "poddisruptionbudgets", "PodDisruptionBudget", short="pdb", subresources="status")
 BETA_BUDGETS = _row("policy/v1beta1", "poddisruptionbudgets", "PodDisruptionBudget", short="pdb", subresources="status")

@@ -21,8 +21,10 @@ SERVER_OWNED = ("name", "namespace", "uid", "creationTimestamp", "deletionTimest
 GENERATED_NAME_MAX = 58  # + 5 characters
 ALPHABET = "bcdfghjklmnpqrstvwxz2456789"  # as the real server: no vowels, no look-alikes
 # Built-in kinds with a generation; custom ones always have one.
-GENERATIONS = frozenset(("StatefulSet", "Deployment", "ReplicaSet", "DaemonSet", "Job", "CustomResourceDefinition",
-                         "PodDisruptionBudget", "ValidatingWebhookConfiguration"))  # fmt: skip
+GENERATIONS = frozenset(
+    ("StatefulSet", "Deployment", "ReplicaSet", "DaemonSet", "Job", "CustomResourceDefinition", "PodDisruptionBudget",
+     "ValidatingWebhookConfiguration", "MutatingWebhookConfiguration")
+)  # fmt: skip
 STATUS_KEPT = frozenset(("Node", "Namespace", "PersistentVolumeClaim"))  # on create
 
 

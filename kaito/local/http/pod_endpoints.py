@@ -102,7 +102,11 @@ class PodEndpoints:
             return self._pod_place(pod, port)
         if target.plural != "services":
             raise no_such_resource()
-        service = self._server.get(self._server.registry.find("", "v1", "services"), target.namespace, name)
+        return self.service_place(target.namespace, name, port)
+
+    def service_place(self, namespace: str, name: str, port: str) -> tuple[str, int]:
+        """Where one of the ready pods behind a Service's port (number or name) really listens. Raises StatusError."""
+        service = self._server.get(self._server.registry.find("", "v1", "services"), namespace, name)
         ports = service["spec"].get("ports") or []
         chosen = ports[0] if not port and len(ports) == 1 else _chosen_port(ports, port)
         if chosen is None:
@@ -110,9 +114,9 @@ class PodEndpoints:
             raise StatusError(
                 503, "ServiceUnavailable", f'no port {port!r} found for service "{name}" (it has {offered})'
             )
-        return self._service_place(target.namespace, name, chosen.get("name") or "")
+        return self._endpoint(namespace, name, chosen.get("name") or "")
 
-    def _service_place(self, namespace: str, name: str, port_name: str) -> tuple[str, int]:
+    def _endpoint(self, namespace: str, name: str, port_name: str) -> tuple[str, int]:
         found = self._server.store.get(("", "endpoints"), (namespace, name)) or {}
         for subset in found.get("subsets") or ():
             for port in subset.get("ports") or ():

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
+from functools import partial
 from typing import Any, TypeAlias
 
 from aiohttp import web
@@ -12,6 +14,7 @@ from kaito.clock import Clock
 from kaito.local.apiserver import APPLY_PATCH, ApiServer, Resource, StatusError
 from kaito.local.apiserver.errors import bad_request, method_not_allowed, no_such_resource
 from kaito.local.http import query as queries
+from kaito.local.http.admission import Admission
 from kaito.local.http.bodies import PATCHES, Shape, decode, shape_of
 from kaito.local.http.protobuf import PROTOBUF, decode_protobuf
 from kaito.local.http.respond import answer
@@ -28,8 +31,8 @@ Verb: TypeAlias = Callable[[web.Request, Resource, Target], Awaitable[web.Stream
 class ResourceVerbs:
     """`now` only ages what tables show."""
 
-    def __init__(self, server: ApiServer, watches: Watches, *, now: Clock) -> None:
-        self._server, self._watches, self._now = server, watches, now
+    def __init__(self, server: ApiServer, watches: Watches, admission: Admission, *, now: Clock) -> None:
+        self._server, self._watches, self._admission, self._now = server, watches, admission, now
         self._of_object: dict[str, Verb] = {
             "GET": self._get, "PUT": self._update, "PATCH": self._patch, "DELETE": self._delete, "POST": self._post_to,
         }  # fmt: skip
@@ -108,22 +111,20 @@ class ResourceVerbs:
     async def _post(self, request: web.Request, resource: Resource, target: Target) -> web.StreamResponse:
         shape = shape_of(request.headers.get("Accept", ""), OBJECT_SHAPES)
         body = await read_object(request)
-        made = self._server.create(
-            resource,
-            target.namespace,
-            body,
-            name=target.name,
-            subresource=target.subresource,
-            **self._options(request),
+        options = self._options(request)
+        make = partial(
+            self._server.create, resource, target.namespace, body, name=target.name, subresource=target.subresource
         )
+        made = await self._admission.write("CREATE", resource, target, make, options)
         return self._answer_object(request, resource, made, shape, status=201)
 
     async def _update(self, request: web.Request, resource: Resource, target: Target) -> web.StreamResponse:
         shape = shape_of(request.headers.get("Accept", ""), OBJECT_SHAPES)
         body = await read_object(request)
-        made = self._server.update(
-            resource, target.namespace, target.name, body, subresource=target.subresource, **self._options(request)
+        change = partial(
+            self._server.update, resource, target.namespace, target.name, body, subresource=target.subresource
         )
+        made = await self._admission.write("UPDATE", resource, target, change, self._options(request))
         return self._answer_object(request, resource, made, shape)
 
     async def _patch(self, request: web.Request, resource: Resource, target: Target) -> web.StreamResponse:
@@ -132,7 +133,8 @@ class ResourceVerbs:
         body = decode(await request.read(), content_type, accepted=PATCHES)
         is_apply = content_type == APPLY_PATCH
         is_there = self._server.store.get(resource.key, (target.namespace, target.name)) is not None
-        made = self._server.patch(
+        change = partial(
+            self._server.patch,
             resource,
             target.namespace,
             target.name,
@@ -140,8 +142,9 @@ class ResourceVerbs:
             content_type,
             subresource=target.subresource,
             force=queries.flag(request.query, "force"),
-            **self._options(request, is_apply=is_apply),
         )
+        options = self._options(request, is_apply=is_apply)
+        made = await self._admission.write("UPDATE" if is_there else "CREATE", resource, target, change, options)
         return self._answer_object(request, resource, made, shape, status=200 if is_there else 201)
 
     async def _delete(self, request: web.Request, resource: Resource, target: Target) -> web.StreamResponse:
@@ -150,6 +153,7 @@ class ResourceVerbs:
         shape = shape_of(request.headers.get("Accept", ""), OBJECT_SHAPES)
         options = await self._delete_options(request)
         dry_run = queries.is_dry_run(request.query) or options.get("dryRun") == ["All"]
+        await self._admission.delete(resource, target, dry_run=dry_run)
         left = self._server.delete(resource, target.namespace, target.name, options, dry_run=dry_run)
         return self._answer_object(request, resource, left, shape)
 
@@ -157,12 +161,12 @@ class ResourceVerbs:
         options = await self._delete_options(request)
         if queries.is_dry_run(request.query) or options.get("dryRun"):
             raise bad_request("dryRun of a deletion of a collection is not supported here")
+        labels, fields = request.query.get("labelSelector", ""), request.query.get("fieldSelector", "")
+        listed = self._server.list(resource, target.namespace, label_selector=labels, field_selector=fields)
+        for item in listed["items"]:
+            await self._admission.delete(resource, replace(target, name=item["metadata"]["name"]), dry_run=False)
         found = self._server.delete_collection(
-            resource,
-            target.namespace,
-            label_selector=request.query.get("labelSelector", ""),
-            field_selector=request.query.get("fieldSelector", ""),
-            options=options,
+            resource, target.namespace, label_selector=labels, field_selector=fields, options=options
         )
         return answer(found)
 

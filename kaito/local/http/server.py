@@ -17,6 +17,7 @@ from kaito.local.apiserver.errors import method_not_allowed, no_such_resource
 from kaito.local.cluster import Served
 from kaito.local.http import discovery
 from kaito.local.http import query as queries
+from kaito.local.http.admission import Admission
 from kaito.local.http.bodies import shape_of, shapes_of
 from kaito.local.http.certificate import server_context
 from kaito.local.http.guard import BODY_BYTES_MAX, Guard
@@ -26,6 +27,7 @@ from kaito.local.http.resources import ResourceVerbs
 from kaito.local.http.respond import NO_SNIFF, answer, plain
 from kaito.local.http.target import parse_target
 from kaito.local.http.watches import Watches
+from kaito.local.http.webhooks import Webhooks
 
 HOST = "127.0.0.1"
 TOKEN_BYTES = 32
@@ -44,7 +46,9 @@ async def serve(server: ApiServer, pods: Pods, *, port: int, now: Clock, rng: Ra
     context, authority = server_context(now)
     watches = Watches(server, now=now, rng=rng)
     async with aiohttp.ClientSession(auto_decompress=False, trust_env=False) as session:
-        api = Api(server, watches, PodEndpoints(server, pods, session, now=now), now=now)
+        endpoints = PodEndpoints(server, pods, session, now=now)
+        admission = Admission(server, Webhooks(server, session, endpoints.service_place))
+        api = Api(server, watches, endpoints, admission, now=now)
         guard = Guard(api.respond, token=token, is_long_running=is_long_running)
         app = web.Application(client_max_size=BODY_BYTES_MAX)
         app.router.add_route("*", "/{path:.*}", guard.respond)
@@ -74,9 +78,11 @@ def is_long_running(request: web.Request) -> bool:
 class Api:
     """Every path of the API."""
 
-    def __init__(self, server: ApiServer, watches: Watches, pods: PodEndpoints, *, now: Clock) -> None:
+    def __init__(
+        self, server: ApiServer, watches: Watches, pods: PodEndpoints, admission: Admission, *, now: Clock
+    ) -> None:
         self._server, self._pods = server, pods
-        self._verbs = ResourceVerbs(server, watches, now=now)
+        self._verbs = ResourceVerbs(server, watches, admission, now=now)
         self._openapi = OpenApi(server.registry, server.emulate)
         self._documents: dict[str, Callable[[], Json]] = {
             "/version": lambda: discovery.version_info(server.emulate),
