@@ -2,7 +2,7 @@
 
 Modules, outside in: server (listens, and sorts paths), guard (token, Host, Origin, limits, errors), target and query
 (what a request names), bodies, protobuf and respond (what goes in and out), resources (verbs), admission with webhooks
-and webhook_calls, watches, pod_endpoints (logs, proxy), discovery, openapi with built_in_types, and tables with columns,
+and webhook_calls, watches, pod_endpoints (logs, proxy), discovery, openapi with built_in_types, tables with columns,
 pod_columns, jsonpath and durations.
 """
 
