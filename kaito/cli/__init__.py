@@ -20,6 +20,7 @@ COMMANDS = {
     "explain": "the causal chain behind an object's state, deepest cause first",
     "estimate": "GPU memory, node count and parallelism of a model on an instance type",
     "preset": "the catalogue of models",
+    "tune": "the loss curve of a tuning run",
     "replay": "run a journal of the operator through the planner again",
     "manifests": "print or check the generated CustomResourceDefinitions",
 }

@@ -148,7 +148,10 @@ def _facts(report: Report, sizing: Sizing) -> Iterator[str]:
     else:
         yield f"machines   {machine}"
     yield f"sizing     {sizing.verdict.message}"
-    if row is not None and row.estimate is not None:
+    if row is not None and sizing.context_tokens is None:  # tuning serves nothing: it has no cache to fill
+        if cost := report.prices.words(row.sku.name, sizing.nodes or 1):
+            yield f"cost       {cost}"
+    elif row is not None and row.estimate is not None:
         yield f"parallel   {sizing.parallelism}"
         yield f"context    {row.estimate.context_tokens} tokens asked, {row.estimate.context_tokens_max} would fit"
         first, *others = memory_bar(row)
@@ -158,7 +161,7 @@ def _facts(report: Report, sizing: Sizing) -> Iterator[str]:
             yield f"cost       {cost}"
     yield from (f"image      {image}" for image in images(report))
     if words:
-        yield f"server     {words}"
+        yield f"command    {words}"
 
 
 def _step_lines(step: Step, *, brief: bool) -> Iterator[str]:

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from kaito.api.meta import Json, ResourceKind
-from kaito.api.names import DESIRED_HASH_ANNOTATION, UPSTREAM_REVISION_ANNOTATION
-from kaito.api.workloads import Child
-from kaito.plan.actions import Apply, Create
+from kaito.api.names import DESIRED_HASH_ANNOTATION, TUNING_HASH_ANNOTATION, UPSTREAM_REVISION_ANNOTATION
+from kaito.api.workloads import JOB, Child
+from kaito.plan.actions import Apply, Create, Delete
 from kaito.plan.diff import desired_hash, diff, stamped
 from kaito.plan.ownership import is_child, is_controlled_by
 
 
 def reconcile_child(
     kind: ResourceKind, desired: Json, observed: Child | None, *, root_uid: str, reason: str
-) -> Create | Apply | None:
+) -> Create | Apply | Delete | None:
     """Create what is absent, apply what differs; None when converged, being deleted, or not ours to touch.
+
+    The pods of a Job cannot be changed: one that was made for another tuning section goes, and is made anew. Nothing
+    else is a reason: training is not thrown away for a new default of the operator's.
 
     A child that an upstream KAITO made (it carries its revision and not our hash) is left as it is: taking it over
     would restart pods that nobody asked to restart.
@@ -23,6 +26,11 @@ def reconcile_child(
     metadata = observed.metadata
     if metadata.deletion_timestamp or not is_child(metadata, root_uid):
         return None
+    if kind == JOB:
+        made_for, wanted = metadata.annotation(TUNING_HASH_ANNOTATION), desired["metadata"]["annotations"]
+        is_same = made_for in (None, wanted[TUNING_HASH_ANNOTATION])
+        ref = kind.ref(metadata.namespace, metadata.name)
+        return None if is_same else Delete(kind, ref, metadata.uid, "the tuning section has changed")
     seen_hash = metadata.annotation(DESIRED_HASH_ANNOTATION)
     if seen_hash is None and metadata.annotation(UPSTREAM_REVISION_ANNOTATION) is not None:
         return None

@@ -13,7 +13,7 @@ from kaito.api.meta import ObjectRef, ResourceKind
 from kaito.api.names import DESIRED_HASH_ANNOTATION, headless_service_name
 from kaito.api.workloads import POD_DISRUPTION_BUDGET, Child
 from kaito.clock import rfc3339
-from kaito.plan.actions import Action, Apply, Create, Remember
+from kaito.plan.actions import Action, Apply, Create, Delete, Remember
 from kaito.plan.diff import desired_hash
 from kaito.plan.snapshot import Snapshot, parse_time
 from kaito.plan.verdict import Waiting
@@ -22,9 +22,9 @@ REPAIRS_MAX = 5
 WINDOW_S = 600.0
 
 
-def capped(s: Snapshot, action: Create | Apply, observed: Child | None) -> Iterator[Action]:
+def capped(s: Snapshot, action: Create | Apply | Delete, observed: Child | None) -> Iterator[Action]:
     """The action, and a note of it when it is a repair; nothing when there have been too many of late."""
-    if not _is_repair(s, action, observed):
+    if isinstance(action, Delete) or not _is_repair(s, action, observed):
         yield action
         return
     recent = _recent(s, action.ref)

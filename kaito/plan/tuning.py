@@ -1,4 +1,4 @@
-"""A tuning Workspace's Job: what it runs, and when it has to be another one."""
+"""A tuning Workspace's Job: what it runs, and whether it has ended."""
 
 from __future__ import annotations
 
@@ -6,12 +6,10 @@ import hashlib
 import json
 
 from kaito.api.meta import Json
-from kaito.api.names import CONTAINER_RESOURCES_ANNOTATION, TUNING_HASH_ANNOTATION
-from kaito.api.workloads import JOB, Job
+from kaito.api.names import CONTAINER_RESOURCES_ANNOTATION
+from kaito.api.workloads import Job
 from kaito.api.workspace import Workspace
-from kaito.plan.actions import Create, Delete
 from kaito.plan.desired.tuning_job import Tuning, tuning_job
-from kaito.plan.diff import stamped
 from kaito.plan.ownership import controller_reference, is_child
 from kaito.plan.pods.resources import asked_resources
 from kaito.plan.pods.weights import Weights
@@ -21,24 +19,6 @@ from kaito.plan.sizing import Sizing
 from kaito.plan.snapshot import Snapshot
 from kaito.plan.tuning_memory import processes_on
 from kaito.plan.validate.tuning import CONFIG_KEY, OUTPUT_DIR, method_of, output_dir_of
-
-
-def job_action(s: Snapshot, root: RootMeta, ws: Workspace, sizing: Sizing) -> Create | Delete | None:
-    """What the Job needs: to be made, or, where the tuning section has changed, to go so that it can be made anew.
-
-    A Job's pods cannot be changed, and training is not thrown away for a new default of the operator's.
-    """
-    body = tuning_body(s, root, ws, sizing)
-    observed = s.workload
-    if observed is None:
-        return Create(JOB, stamped(body), "the nodes are ready")
-    metadata = observed.metadata
-    if metadata.deletion_timestamp or not is_child(metadata, root.uid):
-        return None
-    made_for = metadata.annotation(TUNING_HASH_ANNOTATION)
-    if made_for is None or made_for == tuning_digest(ws):
-        return None
-    return Delete(JOB, s.workload_ref, metadata.uid, "the tuning section has changed: it is made anew")
 
 
 def tuning_body(s: Snapshot, root: RootMeta, ws: Workspace, sizing: Sizing) -> Json:

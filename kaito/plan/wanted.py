@@ -15,6 +15,7 @@ from kaito.api.names import (
     UPGRADE_LABEL,
 )
 from kaito.api.workloads import (
+    JOB,
     POD_DISRUPTION_BUDGET,
     POD_DISRUPTION_BUDGET_BETA,
     STATEFUL_SET,
@@ -32,6 +33,7 @@ from kaito.plan.roots import RootMeta
 from kaito.plan.serving import engine_of, node_pins, serving_of
 from kaito.plan.sizing import Sizing
 from kaito.plan.snapshot import Snapshot
+from kaito.plan.tuning import tuning_body
 from kaito.settings import PlanSettings
 
 # What a server never lets change in a StatefulSet that exists.
@@ -58,6 +60,9 @@ def children(
 
     Services first: pods find their leader through them. The budget before the pods that it protects.
     """
+    if ws.tuning is not None:
+        yield JOB, tuning_body(s, root, ws, sizing), s.workload
+        return
     owner = controller_reference(root.kind, root.ref.name, root.uid)
     is_load_balancer = root.annotations.get(ENABLE_LOAD_BALANCER_ANNOTATION) == "True"
     for body in (

@@ -38,7 +38,7 @@ from kaito.plan.snapshot import Snapshot
 from kaito.plan.status import CONDITION_OF_GATE, WORKLOAD_CONDITIONS, invalid_status, workspace_status
 from kaito.plan.stock import Demand
 from kaito.plan.training import ask_again_s, ask_progress
-from kaito.plan.tuning import finished, job_action
+from kaito.plan.tuning import finished
 from kaito.plan.tuning_status import JOB_GATE, tuning_status
 from kaito.plan.verdict import Verdict, Waiting, is_open
 from kaito.plan.wanted import children, machine_order
@@ -115,7 +115,7 @@ def _plan_valid(view: ClusterView, root: RootMeta, ws: Workspace, now: datetime,
         # Machines may come and go as they like, and so may pods: what was to be done is done, or given up.
         over = tuple(verdict for verdict in judge_all(s) if verdict.gate == JOB_GATE)
         status = tuning_status(s, over, generation=root.generation)
-        again = [action] if (action := job_action(s, root, ws, sizing)) else []
+        again = _place_workload(s, root, ws, sizing, over)
         return Plan(root.ref, (*again, *report(root, status, over, success=SUCCESS)), over)
     verdicts = judge_all(s)
     measured = measurement(s, sizing, verdicts, is_wanted=ws.tuning is None and measures_itself(s, root, sizing))
@@ -179,9 +179,6 @@ def _place_workload(
         return
     node_side = [verdict for verdict in verdicts if CONDITION_OF_GATE[verdict.gate] not in WORKLOAD_CONDITIONS]
     if s.workload is None and not all(is_open(verdict) for verdict in node_side):
-        return
-    if ws.tuning is not None:
-        yield from filter(None, [job_action(s, root, ws, sizing)])
         return
     for kind, desired, observed in children(s, root, ws, sizing):
         if action := reconcile_child(kind, desired, observed, root_uid=root.uid, reason="the nodes are ready"):

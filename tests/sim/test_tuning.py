@@ -9,7 +9,7 @@ from kaito.api.nodeclaim import NODE_CLAIM
 from kaito.api.workloads import JOB, STATEFUL_SET
 from kaito.api.workspace import WORKSPACE
 from tests.builders import tuning_workspace
-from tests.sim.test_local_core import REF, Life, live
+from tests.sim.test_local_core import Life, live
 
 
 @pytest.mark.parametrize("minor", [20, 36])
@@ -46,9 +46,9 @@ def test_an_edited_tuning_section_is_trained_again() -> None:
 
         await life.until(has_succeeded)
         first = (await life.client.read(JOB, JOB.ref("default", "phi")))["metadata"]["uid"]
-        ws = await life.client.read(WORKSPACE, REF)
+        ws = await life.client.read(WORKSPACE, life.ref)
         patch = {"tuning": ws["tuning"] | {"input": {"urls": ["https://example.com/other.jsonl"]}}}
-        await life.client.merge_patch(WORKSPACE, REF, patch)
+        await life.client.merge_patch(WORKSPACE, life.ref, patch)
 
         async def is_new() -> bool:
             if life.names(JOB) != ["phi"] or not await has_succeeded():

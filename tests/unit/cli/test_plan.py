@@ -32,7 +32,7 @@ def test_from_nothing_every_object_is_told_with_its_content(capsys: pytest.Captu
     status, text, _ = out(capsys, "-f", str(QUICK_START))
     assert status == 2
     assert "machines   1 × Standard_NC24ads_A100_v4, each with 1 × NVIDIA A100 of 80 GiB" in text
-    assert "server     python -m kaito.inference" in text and "--max-model-len" in text
+    assert "command    python -m kaito.inference" in text and "--max-model-len" in text
     for line in ("+ nodeclaim/ws", "+ service/default/workspace-phi-3-5-mini-headless", "+ kind: StatefulSet"):
         assert line in text
     assert "0 to change, 0 to delete" in text

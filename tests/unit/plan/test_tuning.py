@@ -342,7 +342,7 @@ def test_another_tuning_section_makes_another_job_and_a_new_default_image_does_n
     body["metadata"]["generation"] = 2
     life.world.put(body)
     [delete] = [action for action in life.act(10) if isinstance(action, Delete)]
-    assert (delete.ref, delete.reason) == (JOB_REF, "the tuning section has changed: it is made anew")
+    assert (delete.ref, delete.reason) == (JOB_REF, "the tuning section has changed")
     created = [action for action in life.settle(11) if isinstance(action, Create) and action.kind == JOB]
     assert "--url=https://example.com/other.jsonl" in json.dumps(created[0].body)
 
@@ -375,3 +375,17 @@ def test_the_event_is_the_one_that_the_trainer_logs() -> None:
     from kaito.plan.training import PROGRESS_EVENT
 
     assert PROGRESS_EVENT == Event.TUNING_PROGRESSED
+
+
+def test_the_examples_are_what_may_be_asked() -> None:
+    from pathlib import Path
+
+    import yaml
+
+    for name in ("tune", "tune-to-image"):
+        ws = parse_workspace(yaml.safe_load(Path(f"examples/tuning/{name}.yaml").read_text()))
+        assert isinstance(ws, Workspace) and rules.tuning_errors(ws) == ()
+    text = Path("examples/tuning/training_config.yaml").read_text()
+    assert rules.config_errors(text, "lora") == ()
+    serve = parse_workspace(yaml.safe_load(Path("examples/tuning/serve.yaml").read_text()))
+    assert isinstance(serve, Workspace) and serve.inference and serve.inference.adapters
