@@ -121,11 +121,13 @@ class Operator:
         dirtied = self.graph.apply(kind, event)
         match event:
             case Apply(ref, obj) | InitApply(ref, obj):
+                if dirtied and self.expectations.is_own_status(ref, metadata_of(obj)[1]):
+                    dirtied = dirtied - {ref}
                 self._seen(ref, obj, is_deleted=False)
             case Delete(ref, obj):
                 self._seen(ref, obj, is_deleted=True)
             case InitDone():
-                self.runner.dirty(self.expectations.relisted(kind.kind, list_began_s), f"{kind.plural} listed")
+                self.runner.met(self.expectations.relisted(kind.kind, list_began_s))
             case _:
                 pass
         self.runner.dirty(dirtied, kind.plural)
@@ -149,7 +151,7 @@ class Operator:
     def _seen(self, ref: ObjectRef, obj: object, *, is_deleted: bool) -> None:
         uid, version = metadata_of(obj)
         met = self.expectations.observe(ref, uid=uid, version=version, is_deleted=is_deleted)
-        self.runner.dirty(met, "write seen")
+        self.runner.met(met)
 
     def _noted(self, action: Remember) -> None:
         answer = Answer(action.text, self._now())

@@ -132,7 +132,14 @@ class Applier:
             raise MayNotWrite("the lease ends before the request would")
         ref = action.root if isinstance(action, PatchRoot | PatchStatus) else action.ref
         uid = action.uid if not isinstance(action, Create) else ""
-        opened = self._expectations.open(root, ref, now_s=now_s, uid=uid, is_deletion=isinstance(action, Delete))
+        opened = self._expectations.open(
+            root,
+            ref,
+            now_s=now_s,
+            uid=uid,
+            is_deletion=isinstance(action, Delete),
+            is_status=isinstance(action, PatchStatus),
+        )
         try:
             with anyio.CancelScope(deadline=now_s + REQUEST_TIMEOUT_S) as scope:
                 written = await self._send(action, versions)

@@ -55,6 +55,7 @@ class Runner:
         self._planner, self._applier, self._expectations = planner, applier, expectations
         self._now, self._rng, self._is_open = now, rng, is_open
         self._observe, self._on_expired, self._concurrency = observe, on_expired, concurrency
+        self._parked: set[ObjectRef] = set()  # dirtied while they wait for a write to be seen
         self._wake = anyio.Event()
 
     def dirty(self, roots: Iterable[ObjectRef], reason: str, *, priority: int = URGENT) -> None:
@@ -63,6 +64,13 @@ class Runner:
         for root in roots:
             self.queue.add(root, reason, now_s=now_s, priority=priority)
         self.wake()
+
+    def met(self, roots: Iterable[ObjectRef]) -> None:
+        """These roots have seen a write of theirs: what was dirtied meanwhile has its turn now."""
+        found = self._parked.intersection(roots)
+        self._parked -= found
+        if found:
+            self.dirty(sorted(found), "write seen")
 
     def wake(self) -> None:
         """The gate may have opened."""
@@ -89,7 +97,8 @@ class Runner:
             if item is None:
                 return
             if self._expectations.unmet(item.ref):
-                self.queue.done(item.ref)  # parked: the event that meets the expectation, or its expiry, dirties it
+                self.queue.done(item.ref)  # parked until the expectations are met or expire
+                self._parked.add(item.ref)
                 continue
             plan = self._planner(item.ref, self._now())
             if plan.actions:
@@ -132,6 +141,7 @@ class Runner:
     def _expire(self) -> None:
         for opened in self._expectations.expire(anyio.current_time()):
             self._on_expired(opened)
+            self._parked.discard(opened.root)
             self.queue.add(opened.root, "expectation expired", now_s=anyio.current_time())
 
     def _next_s(self) -> float | None:

@@ -9,6 +9,9 @@ from kaito.plan.actions import Apply, Create, Delete
 from kaito.plan.diff import desired_hash, diff, stamped
 from kaito.plan.ownership import is_child, is_controlled_by
 
+COMPARED_MAX = 16_384
+_compared: dict[tuple[str, str], tuple[Child, str]] = {}  # a memo, nothing more: uid, hash → what was compared, result
+
 
 def reconcile_child(
     kind: ResourceKind, desired: Json, observed: Child | None, *, root_uid: str, reason: str
@@ -41,11 +44,20 @@ def reconcile_child(
 
 def difference(desired: Json, observed: Child) -> str:
     """What makes an apply necessary, in words; empty when nothing does."""
-    seen_hash = observed.metadata.annotation(DESIRED_HASH_ANNOTATION)
-    if seen_hash != desired_hash(desired):
+    seen_hash, wanted_hash = observed.metadata.annotation(DESIRED_HASH_ANNOTATION), desired_hash(desired)
+    if seen_hash != wanted_hash:
         return "what is wanted has changed" if seen_hash else "it does not carry our hash"
+    # Frozen, and the very same object: a plan in which the child has not changed need not compare it again.
+    key = (observed.metadata.uid, wanted_hash)
+    known = _compared.get(key)
+    if known is not None and known[0] is observed:
+        return known[1]
     changes = diff(_comparable(desired), _as_json(observed))
-    return f"edited by somebody else: {changes[0]}" if changes else ""
+    found = f"edited by somebody else: {changes[0]}" if changes else ""
+    while len(_compared) >= COMPARED_MAX:
+        del _compared[next(iter(_compared))]
+    _compared[key] = (observed, found)
+    return found
 
 
 def _comparable(desired: Json) -> Json:

@@ -25,6 +25,7 @@ class Expectation:
     deadline_s: float
     uid: str = ""
     is_deletion: bool = False
+    is_status: bool = False
     version: str | None = None
     answered_s: float = 0.0
     is_dropped: bool = False
@@ -41,10 +42,17 @@ class Expectations:
         return sum(len(found) for found in self._by_root.values())
 
     def open(
-        self, root: ObjectRef, ref: ObjectRef, *, now_s: float, uid: str = "", is_deletion: bool = False
+        self,
+        root: ObjectRef,
+        ref: ObjectRef,
+        *,
+        now_s: float,
+        uid: str = "",
+        is_deletion: bool = False,
+        is_status: bool = False,
     ) -> Expectation:
         """To be called before the request is sent."""
-        opened = Expectation(root, ref, now_s + EXPIRY_S, uid, is_deletion)
+        opened = Expectation(root, ref, now_s + EXPIRY_S, uid, is_deletion, is_status)
         self._by_object.setdefault(ref, []).append(opened)
         self._by_root.setdefault(root, []).append(opened)
         self._oldest.append(opened)
@@ -68,6 +76,10 @@ class Expectations:
                 found.remove(opened)
             if not found:
                 index.pop(key, None)
+
+    def is_own_status(self, ref: ObjectRef, version: str) -> bool:
+        """Whether this version of the root is what our own write of its status made: no news for its planner."""
+        return any(opened.is_status and opened.version == version for opened in self._by_object.get(ref, ()))
 
     def observe(self, ref: ObjectRef, *, uid: str, version: str, is_deleted: bool) -> frozenset[ObjectRef]:
         """An event of the object reached the graph. Returns the roots that were waiting for it."""
