@@ -15,6 +15,8 @@ from kaito.plan.pods.part import PodPart
 from kaito.plan.provision import provisioner_of
 from kaito.plan.roots import RootMeta
 from kaito.plan.snapshot import Snapshot
+from kaito.plan.validate.ragengine import RULES
+from kaito.plan.validate.rules import Subject, judge
 from kaito.plan.verdict import Failed, Ready, Verdict, Waiting
 from kaito.settings import PlanSettings
 from kaito.state.edges import user_labels
@@ -43,7 +45,7 @@ class Needs:
 
 def needs_of(view: ClusterView, root: RootMeta, rag: RAGEngine, settings: PlanSettings) -> Needs:
     """One machine where `compute` is given, with its GPUs where the text is embedded there."""
-    verdict = _wrong(view, root, rag)
+    verdict = _wrong(view, root, rag, settings)
     compute = rag.spec.compute
     if compute is None:
         why = "no machine of its own: spec.compute is not given, so any node will do"
@@ -51,9 +53,6 @@ def needs_of(view: ClusterView, root: RootMeta, rag: RAGEngine, settings: PlanSe
     is_byo = settings.node_provisioner == "byo"
     instance_type = "" if is_byo else compute.instance_type
     sku = find_sku(settings.cloud_provider, instance_type) if instance_type else None
-    if verdict is None and not is_byo and not instance_type:
-        step = "name an instance type, or leave spec.compute out to run on any node"
-        verdict = _failed(root, "spec.compute.instanceType: it is empty", step)
     gpus = sku.gpus if sku and rag.spec.embedding.local else 0
     why = f"1 node ({instance_type or 'brought by the user'}), {gpus} GPUs for the embedding model"
     return Needs(
@@ -61,40 +60,17 @@ def needs_of(view: ClusterView, root: RootMeta, rag: RAGEngine, settings: PlanSe
     )
 
 
-def _wrong(view: ClusterView, root: RootMeta, rag: RAGEngine) -> Failed | Waiting | None:
-    embedding, service = rag.spec.embedding, rag.spec.inference_service
-    if (embedding.local is None) == (embedding.remote is None):
-        what = "neither" if embedding.local is None else "both"
-        return _failed(root, f"spec.embedding: {what} of local and remote given", "give exactly one of the two")
-    if (local := embedding.local) and bool(local.image) == bool(local.model_id):
-        what = "both" if local.image else "neither"
-        return _failed(root, f"spec.embedding.local: {what} of image and modelID given", "give exactly one of the two")
-    if service and service.context_window_size <= 0:
-        message = f"spec.inferenceService.contextWindowSize: {service.context_window_size}"
-        return _failed(root, message, "give the model's context in tokens, more than 0")
+def _wrong(view: ClusterView, root: RootMeta, rag: RAGEngine, settings: PlanSettings) -> Failed | Waiting | None:
+    """What is wrong with the wish, or not yet known of what it names."""
+    if wrong := judge(RULES, Subject(rag, view, settings)):
+        message = "; ".join(f"{found.field}: {found.message}" for found in wrong)
+        return Failed(GATE, "InvalidRAGEngine", message, root.ref, wrong[0].remedy)
     guardrails = rag.spec.guardrails
-    if guardrails and guardrails.enabled:
-        if guardrails.config_map_ref is None:
-            step = f"name a ConfigMap with the key {POLICY_FILE}"
-            return _failed(root, "spec.guardrails.configMapRef: it is missing and guardrails are enabled", step)
-        return _policy_missing(view, root, guardrails.config_map_ref.name)
+    policy = guardrails.config_map_ref if guardrails and guardrails.enabled else None
+    if policy and not view.is_synced_ref(CONFIG_MAP, root.ref.namespace, policy.name):
+        ref = CONFIG_MAP.ref(root.ref.namespace, policy.name)
+        return Waiting(GATE, "ConfigMapUnknown", f"ConfigMap {policy.name} is being looked up", ref, "")
     return None
-
-
-def _policy_missing(view: ClusterView, root: RootMeta, name: str) -> Failed | Waiting | None:
-    namespace = root.ref.namespace
-    ref, found = CONFIG_MAP.ref(namespace, name), view.config_map(namespace, name)
-    if found is None and not view.is_synced_ref(CONFIG_MAP, namespace, name):
-        return Waiting(GATE, "ConfigMapUnknown", f"ConfigMap {name} is being looked up", ref, "")
-    if found is None or POLICY_FILE not in found.data:
-        what = f"there is no ConfigMap {name}" if found is None else f"ConfigMap {name} has no key {POLICY_FILE}"
-        step = f"kubectl create configmap {name} -n {namespace} --from-file={POLICY_FILE}, or disable guardrails"
-        return Failed(GATE, "ConfigMapNotFound", f"spec.guardrails.configMapRef: {what}", ref, step)
-    return None
-
-
-def _failed(root: RootMeta, message: str, step: str) -> Failed:
-    return Failed(GATE, "InvalidRAGEngine", message, root.ref, step)
 
 
 def retrieval_of(s: Snapshot, root: RootMeta, rag: RAGEngine, needs: Needs) -> Retrieval:

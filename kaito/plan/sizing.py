@@ -14,9 +14,7 @@ from dataclasses import dataclass, field, replace
 from kaito.api.core import CONFIG_MAP, Node
 from kaito.api.names import (
     BYPASS_RESOURCE_CHECKS_ANNOTATION,
-    CONTAINER_RESOURCES_ANNOTATION,
     LABEL_INSTANCE_TYPE,
-    WORKSPACE_NAME_LENGTH_MAX,
 )
 from kaito.api.workspace import Partition, Workspace
 from kaito.plan.catalog import (
@@ -40,12 +38,13 @@ from kaito.plan.estimate import (
     parallelism,
 )
 from kaito.plan.placement import GPU_RESOURCE
-from kaito.plan.pods.resources import asked_resources
 from kaito.plan.roots import RootMeta
 from kaito.plan.snapshot import is_node_ready, node_ref
 from kaito.plan.tuning_memory import memory_need_gib
+from kaito.plan.validate.rules import Subject, judge
 from kaito.plan.validate.tuning import CONFIG_KEY as TUNING_CONFIG_KEY
-from kaito.plan.validate.tuning import config_errors, method_of, tuning_errors
+from kaito.plan.validate.tuning import config_errors, method_of
+from kaito.plan.validate.workspace import SHAPE
 from kaito.plan.verdict import Failed, Ready, Verdict, Waiting
 from kaito.settings import PlanSettings
 from kaito.state.edges import selector_of
@@ -98,28 +97,11 @@ def target_of(root: RootMeta) -> int | None:
 
 
 def _size(view: ClusterView, root: RootMeta, ws: Workspace, settings: PlanSettings) -> Sizing:
-    if (ws.inference is None) == (ws.tuning is None):
-        what = (
-            "neither inference nor tuning is given" if ws.inference is None else "both inference and tuning are given"
-        )
-        raise _Stopped(_failed(root, "NoInference", what, "give the Workspace one of the two sections"))
-    if target_of(root) is None and (wrong := _name_error(root.ref.name)):
-        step = "create it again under another name (a name cannot be changed)"
-        raise _Stopped(_failed(root, "InvalidWorkspace", wrong, step))
+    if target_of(root) is None and (wrong := judge(SHAPE, Subject(ws, view, settings))):
+        message = "; ".join(f"{found.field}: {found.message}" for found in wrong)
+        raise _Stopped(_failed(root, "InvalidWorkspace", message, wrong[0].remedy))
     if ws.inference is None:
         return _of_tuning(view, root, ws, settings)
-    if ws.inference.preset is None and ws.inference.template is None:
-        what = "inference: neither preset nor template is given"
-        raise _Stopped(_failed(root, "InvalidWorkspace", what, "give it one of the two"))
-    if wrong := _adapter_error(ws):
-        step = "give it a name and one of source.image and source.volumeSource"
-        raise _Stopped(_failed(root, "InvalidWorkspace", wrong, step))
-    try:
-        asked_resources(root.annotations.get(CONTAINER_RESOURCES_ANNOTATION, ""))
-    except ValueError as error:
-        message = f"annotation {CONTAINER_RESOURCES_ANNOTATION}: {error}"
-        step = 'write it as {"requests": {"cpu": "8"}, "limits": {"memory": "64Gi"}}'
-        raise _Stopped(_failed(root, "InvalidWorkspace", message, step)) from error
     if ws.inference.template is not None:
         return _of_template(view, root, ws, settings)
     preset = _preset(root, ws)
@@ -136,24 +118,6 @@ def _size(view: ClusterView, root: RootMeta, ws: Workspace, settings: PlanSettin
         gpus_per_pod=sku.gpus,
         storage_gib=preset.disk_gib,
     )
-
-
-def _name_error(name: str) -> str:
-    """What the server accepts in a Workspace and refuses in its pods or Services; empty where nothing is wrong."""
-    if len(name) > WORKSPACE_NAME_LENGTH_MAX:
-        return f"metadata.name: {len(name)} characters, of which pods allow {WORKSPACE_NAME_LENGTH_MAX}"
-    if name[:1].isdigit() or "." in name:
-        return f"metadata.name: {name!r} cannot name a Service: it must start with a letter and hold no dot"
-    return ""
-
-
-def _adapter_error(ws: Workspace) -> str:
-    """An adapter that would silently be missing from the server is refused."""
-    for index, adapter in enumerate(ws.inference.adapters if ws.inference else ()):
-        source = adapter.source
-        if source is None or not source.name or bool(source.image) == bool(source.volume_source):
-            return f"inference.adapters[{index}].source: expected a name and one of image and volumeSource"
-    return ""
 
 
 def _decide(view: ClusterView, root: RootMeta, ws: Workspace, preset: Preset, sku: Sku) -> tuple[int, int | None, str]:
@@ -213,8 +177,6 @@ def _of_template(view: ClusterView, root: RootMeta, ws: Workspace, settings: Pla
 
 def _of_tuning(view: ClusterView, root: RootMeta, ws: Workspace, settings: PlanSettings) -> Sizing:
     """One node, and whether one copy of the model with all that is trained on it fits its GPUs."""
-    if wrong := tuning_errors(ws):
-        raise _Stopped(_failed(root, "InvalidWorkspace", "; ".join(wrong), "correct the named fields"))
     _check_tuning_config(view, root, ws)
     preset, sku = _preset(root, ws), _sku(view, root, ws, settings)
     need_gib, method = memory_need_gib(preset, method_of(ws)), method_of(ws)
