@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
+import anyio
 import pytest
+from rich.console import Console
 
+from benchmarks.api_stub import ApiStub
+from benchmarks.kubeconfig import kubeconfig
 from kaito.api.meta import Json
+from kaito.api.workspace import WORKSPACE
 from kaito.cli.clients import find_kubeconfig
 from kaito.cli.status import status_table
+from kaito.cli.status_watch import fitting, follow
 from tests.builders import at, moment
 
 
@@ -28,19 +35,52 @@ def test_ready_and_waiting_workspaces_in_order():
     }
     found = [
         workspace("b", state="Pending", targetNodeCount=2, workerNodes=["n1"], blockers=[blocker]),
-        workspace("a", state="Ready", targetNodeCount=1, workerNodes=["n1"]),
+        workspace("a", state="Ready", targetNodeCount=1, workerNodes=["n1"], timeline=[{"stage": "ServerReady"}])
+        | {"resource": {"instanceType": "Standard_NC48ads_A100_v4"}},
         workspace("c"),
     ]
     lines = status_table(found, moment(90))
     assert [line.split() for line in lines[:2]] == [
-        ["NAMESPACE", "NAME", "STATE", "NODES", "AGE", "WAITS", "FOR", "SINCE", "NEXT", "STEP"],
-        ["default", "a", "Ready", "1/1", "1m30s"],
+        ["NAMESPACE", "NAME", "STATE", "STAGE", "NODES", "GPUS", "AGE", "WAITS", "FOR", "SINCE", "NEXT", "STEP"],
+        ["default", "a", "Ready", "ServerReady", "1/1", "2", "1m30s"],
     ]
     assert (
         "1/2" in lines[2]
         and "DevicePluginMissing: n1 does not offer nvidia.com/gpu   30s     check the driver" in lines[2]
     )
     assert "does it run?" in lines[3]
+
+
+def test_a_live_table_fits_the_terminal():
+    console = Console(width=80, height=5, force_terminal=True)
+    assert fitting(list("abcd"), console) == list("abcd")
+    assert fitting(list("abcdef"), console) == ["a", "b", "c", "… and 3 more"]
+
+
+async def test_the_live_table_follows_the_cluster(tmp_path: Path):
+    stub = ApiStub([WORKSPACE])
+    stub.put("workspaces", workspace("a", state="Pending"))
+    seen: list[list[str]] = []
+
+    def render(found: Sequence[Json]) -> list[str]:
+        states = sorted(f"{one['metadata']['name']} {one['status'].get('state')}" for one in found)
+        seen.append(states)
+        if "b Ready" in states:
+            tasks.cancel_scope.cancel()
+        return states
+
+    async def change() -> None:
+        while not stub.is_watched("workspaces"):  # noqa: ASYNC110 (the stub tells a watcher nothing of before)
+            await anyio.sleep(0.01)
+        stub.put("workspaces", workspace("b", state="Pending"), "ADDED")
+        stub.put("workspaces", workspace("b", state="Ready"))
+
+    async with stub.serving() as address:
+        (tmp_path / "kubeconfig").write_text(kubeconfig(address))
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(change)
+            await follow(tmp_path / "kubeconfig", "", render)
+    assert seen[0] == ["a Pending"] and seen[-1] == ["a Pending", "b Ready"]
 
 
 def test_long_words_are_cut():

@@ -1,0 +1,96 @@
+"""`kaito status -w`: the table, kept up by a watch; ages go on by themselves. It fits the terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import anyio
+from rich.console import Console
+from rich.live import Live
+from rich.text import Text
+
+from kaito.api.meta import Json, ObjectRef
+from kaito.api.workspace import WORKSPACE
+from kaito.cli.clients import open_client
+from kaito.kube.client import Scope
+from kaito.kube.errors import NotFound
+from kaito.state.events import WatchEvent
+from kaito.state.kinds import KINDS, KindRow
+from kaito.state.store import Store
+from kaito.watchers.stream import Stream
+
+REFRESH_S = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class _Body:
+    """A Workspace as it was sent, with its identity for the store."""
+
+    ref: ObjectRef
+    raw: Json
+
+
+def _body(raw: Json) -> _Body:
+    metadata = raw.get("metadata") or {}
+    return _Body(WORKSPACE.ref(str(metadata.get("namespace", "")), str(metadata.get("name", ""))), raw)
+
+
+ROW: KindRow = replace(next(row for row in KINDS if row.kind == WORKSPACE), decode=_body)
+
+
+async def follow(kubeconfig: Path, namespace: str, render: Callable[[Sequence[Json]], list[str]]) -> int:
+    """Shows the table until cancelled. On no terminal it is printed again whenever it changes."""
+    console, store, changed = Console(highlight=False), Store(), anyio.Event()
+    trouble = ""
+
+    def on_event(event: WatchEvent) -> None:
+        nonlocal trouble
+        trouble = ""
+        store.receive(event)
+        changed.set()
+
+    def on_trouble(_: Any, error: Exception) -> None:
+        nonlocal trouble
+        trouble = f"the API server does not answer: {error}"
+        changed.set()
+
+    client = await open_client(kubeconfig)
+    stream = Stream(client, ROW, on_event, rng=Random(), scope=Scope(namespace), on_trouble=on_trouble)
+    try:
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(_run, stream)
+            with Live(console=console, auto_refresh=False, screen=console.is_terminal) as live:
+                shown: list[str] = []
+                while True:
+                    lines = render([body.raw for _, body in store.items()]) if store.is_synced else ["listing …"]
+                    lines = fitting([*([trouble] if trouble else []), *lines], console)
+                    if console.is_terminal:
+                        live.update(Text("\n".join(lines), no_wrap=True, overflow="ellipsis"), refresh=True)
+                    elif lines != shown and store.is_synced:
+                        console.print("\n".join(lines), soft_wrap=True)
+                    shown, changed = lines, anyio.Event()
+                    with anyio.move_on_after(REFRESH_S if console.is_terminal else None):
+                        await changed.wait()
+    finally:
+        with anyio.CancelScope(shield=True):
+            await client.aclose()
+    return 0
+
+
+async def _run(stream: Stream) -> None:
+    try:
+        await stream.run()
+    except NotFound as error:
+        raise ValueError("the cluster has no Workspaces: install the CRDs first (kaito manifests)") from error
+
+
+def fitting(lines: Sequence[str], console: Console) -> list[str]:
+    """No more lines than the terminal has; what does not fit is counted."""
+    room = console.height - 1
+    if not console.is_terminal or len(lines) <= room:
+        return list(lines)
+    return [*lines[: room - 1], f"… and {len(lines) - room + 1} more"]
