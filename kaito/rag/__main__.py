@@ -14,6 +14,8 @@ import structlog
 from kaito.logs import Event, set_up_logs
 from kaito.rag.embed import EmbeddingFailed
 from kaito.rag.settings import RagSettings, SettingsInvalid, read_settings
+from kaito.rag.tokens import TokenizerMissing
+from kaito.web.auth import KeysUnreadable
 
 
 def parse(argv: list[str]) -> RagSettings:
@@ -58,7 +60,7 @@ def main() -> int:
         pass
     try:
         run(serve(settings))
-    except (EmbeddingFailed, SettingsInvalid, OSError) as error:
+    except (EmbeddingFailed, SettingsInvalid, TokenizerMissing, KeysUnreadable, OSError) as error:
         structlog.get_logger().error(Event.SERVER_FAILED, reason=str(error))
         return 1
     return 0

@@ -6,22 +6,24 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from time import perf_counter
 
+import msgspec
 from aiohttp import web
 
-from kaito.rag import wire
+from kaito.rag import openapi, wire
 from kaito.rag.answer.chat import Chat
 from kaito.rag.problems import Problem, answer, problem_answer
 from kaito.rag.routes import chat, documents, retrieval, storage
 from kaito.rag.service import Service
+from kaito.web.auth import ApiKeys
 from kaito.web.in_flight import InFlight
 from kaito.web.probes import EXPOSITION_TYPE
 from kaito.web.request_ids import HEADER, request_id_of
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
-PROBES = frozenset({"/health", "/ready", "/metrics"})
+PROBES = openapi.OPEN
 
 
-def build_app(service: Service, in_flight: InFlight, talk: Chat | None) -> web.Application:
+def build_app(service: Service, in_flight: InFlight, talk: Chat | None, keys: ApiKeys) -> web.Application:
     """An application over a service whose indexes are open; without `talk` there is no model server."""
     limits, metrics = service.settings.limits, service.metrics
 
@@ -33,6 +35,7 @@ def build_app(service: Service, in_flight: InFlight, talk: Chat | None) -> web.A
         start = perf_counter()
         with in_flight.one(), metrics.running.track_inprogress():
             try:
+                keys.check(request.headers)
                 _admit(in_flight, limits.requests_max)
                 async with asyncio.timeout(limits.request_timeout_s):
                     reply = await handler(request)
@@ -53,6 +56,12 @@ def build_app(service: Service, in_flight: InFlight, talk: Chat | None) -> web.A
         family.add_routes(app.router, service)
     chat.add_routes(app.router, service, talk)
     _add_probes(app.router, service, in_flight)
+    described = msgspec.json.encode(openapi.document(has_keys=keys.are_required))
+
+    async def describe(_: web.Request) -> web.Response:
+        return web.Response(body=described, headers={"Content-Type": "application/json"})
+
+    app.router.add_get("/openapi.json", describe)
     return app
 
 

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
+from time import monotonic
 
 from aiohttp import web
 
@@ -14,6 +15,8 @@ from kaito.rag.answer.llm import ModelServer
 from kaito.rag.app import build_app
 from kaito.rag.embed import Embedding
 from kaito.rag.embed.local import load_local
+from kaito.rag.embed.remote import open_remote
+from kaito.rag.embed.rerank import Reranker
 from kaito.rag.guardrails.guard import Guard
 from kaito.rag.metrics import Metrics
 from kaito.rag.persist.disk import Disk
@@ -22,11 +25,16 @@ from kaito.rag.service import Service
 from kaito.rag.settings import RagSettings
 from kaito.rag.tokens import open_counter
 from kaito.rag.vectors.stores import store_maker
+from kaito.web.auth import ApiKeys
 from kaito.web.in_flight import InFlight
 
 
 async def open_embedding(settings: RagSettings) -> Embedding:
     """Raises EmbeddingFailed."""
+    if settings.embedding_source == "remote":
+        return await open_remote(
+            settings.remote_embedding_url, settings.remote_embedding_secret, settings.remote_embedding_model
+        )
     return await load_local(settings.local_embedding_model, settings.embedding_precision, settings.embedding_threads)
 
 
@@ -61,8 +69,14 @@ async def running(settings: RagSettings, embedding: Embedding | None = None) -> 
         indexes = Indexes(settings, embedding, store_maker(settings), Disk())
         stack.push_async_callback(indexes.close)
         await indexes.open_all()
-        service = Service(settings, indexes, embedding, metrics)
-        app = build_app(service, in_flight, await open_chat(service, stack))
+        reranker = None
+        if settings.reranker:
+            reranker = await asyncio.to_thread(Reranker, settings.reranker, settings.reranker_batch)
+            stack.callback(reranker.close)
+        service = Service(settings, indexes, embedding, metrics, reranker)
+        file = Path(settings.api_key_file) if settings.api_key_file else None
+        keys = ApiKeys(settings.api_keys, file, monotonic)
+        app = build_app(service, in_flight, await open_chat(service, stack), keys)
         runner = web.AppRunner(app, access_log=None, keepalive_timeout=75, handler_cancellation=True)
         await runner.setup()
         stack.push_async_callback(runner.cleanup)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Protocol
 
 from kaito.rag.embed import Embedding
 from kaito.rag.index import Index
@@ -11,6 +13,12 @@ from kaito.rag.registry import Indexes
 from kaito.rag.retrieve import Found, Query, retrieve
 from kaito.rag.settings import RagSettings
 
+RERANKED_FACTOR = 4  # candidates that the reranker reads for one that is wanted
+
+
+class Reranks(Protocol):
+    async def scores(self, query: str, passages: Sequence[str]) -> list[float]: ...
+
 
 @dataclass(slots=True)
 class Service:
@@ -18,6 +26,7 @@ class Service:
     indexes: Indexes
     embedding: Embedding
     metrics: Metrics
+    reranker: Reranks | None = None
 
     async def find(self, index: Index, query: Query) -> list[Found]:
         """Raises EmbeddingFailed, VectorStoreUnavailable."""
@@ -25,5 +34,12 @@ class Service:
         if query.mode != "sparse":
             with self.metrics.embedding(self.embedding.mode):
                 vector = await self.embedding.query(query.text)
+        if self.reranker is None or not query.use_reranker:
+            with self.metrics.store("query"):
+                return await retrieve(index, query, vector, self.indexes.threads)
+        wanted = max(query.count, self.settings.reranker_top) * RERANKED_FACTOR
         with self.metrics.store("query"):
-            return await retrieve(index, query, vector, self.indexes.threads)
+            found = await retrieve(index, replace(query, count=wanted), vector, self.indexes.threads)
+        scores = await self.reranker.scores(query.text, [one.text for one in found])
+        ranked = sorted(zip(scores, found, strict=True), key=lambda pair: -pair[0])
+        return [replace(one, score=score) for score, one in ranked[: query.count]]

@@ -168,3 +168,31 @@ class ErrorItem(Model):
 
 class ErrorAnswer(Model):
     detail: str | list[ErrorItem]
+
+
+class ChatMessage(BaseModel):
+    model_config = ConfigDict(extra="allow")
+    role: str
+    content: str | list[Any] | None = None
+
+
+class ChatBody(BaseModel):
+    """OpenAI's chat completion request, all of it; the two fields of ours are not passed on."""
+
+    model_config = ConfigDict(extra="allow")
+    messages: list[ChatMessage]
+    model: str | None = None
+    stream: bool | None = None
+    index_name: str | None = None
+    context_token_ratio: float | None = None
+
+
+class ChatAnswer(BaseModel):
+    """OpenAI's chat completion; `source_nodes` null where the request was passed through."""
+
+    model_config = ConfigDict(extra="allow")
+    source_nodes: list[NodeWithScore] | None = None
+
+
+class AnyObject(BaseModel):
+    model_config = ConfigDict(extra="allow")

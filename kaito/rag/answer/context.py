@@ -36,7 +36,7 @@ def budget_of(
     """Upstream's rule. Takes CPU time. Raises Problem (400) where the prompt alone is longer than the window."""
     prompt = count("\n\n".join(conversation.texts))
     if prompt > window:
-        raise Problem(400, f"Prompt length exceeds context window. It has {prompt} tokens, the window {window}.")
+        raise Problem(400, "Prompt length exceeds context window.")
     answer = None if tokens_max is None else max(min(tokens_max, window - prompt), 1)
     query = count(conversation.query)
     context = int(min(answer or window, window - query - FRAME_TOKENS) * ratio)

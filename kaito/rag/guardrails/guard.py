@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -29,11 +30,15 @@ class Guard:
         self._fault = "it has not been read yet"
         self._hash = ""
         self._seen: bytes | None = b""
+        self._stamp = (0, 0)
 
     async def reload(self) -> None:
         """Takes the file's policy if it has changed and is valid; else keeps what is in force, and says so."""
-        data = await asyncio.to_thread(self._read)
+        data, stamp = await asyncio.to_thread(self._read)
+        is_new, self._stamp = stamp != self._stamp, stamp
         if data == self._seen:
+            if is_new and self._policy is not None:
+                self._metrics.policy_reloads.labels(result="noop").inc()
             return
         is_first = self._policy is None
         self._seen = data
@@ -64,12 +69,14 @@ class Guard:
         self._policy, self._hash = policy, digest
         structlog.get_logger().info(Event.GUARDRAILS_LOADED, path=str(self._path), scanners=len(policy.scanners))
 
-    def _read(self) -> bytes | None:
+    def _read(self) -> tuple[bytes | None, tuple[int, int]]:
+        """Content, and when which file was written."""
         try:
             with self._path.open("rb") as file:
-                return file.read(POLICY_BYTES_MAX)
+                stat = os.fstat(file.fileno())
+                return file.read(POLICY_BYTES_MAX), (stat.st_mtime_ns, stat.st_ino)
         except OSError:
-            return None
+            return None, (0, 0)
 
     async def watch(self) -> None:
         """Reloads for ever. A ConfigMap's file is swapped by a link, so its content is compared, not its time."""

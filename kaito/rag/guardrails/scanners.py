@@ -258,7 +258,9 @@ class Sensitive(_Fields):
 
 def _sensitive(detectors: Sequence[str], text: str) -> Sequence[Span]:
     found = ((name, match) for name in detectors for match in DETECTORS[name].finditer(text))
-    return merged(Span(*match.span()) for name, match in found if name != "credit_card" or _luhn(match[0]))
+    return merged(
+        Span(*match.span(), f"<{name.upper()}>") for name, match in found if name != "credit_card" or _luhn(match[0])
+    )
 
 
 def _luhn(text: str) -> bool:
