@@ -11,7 +11,7 @@ $(VENV)/.installed: pyproject.toml constraints-dev.txt
 	$(PYTHON) -c 'import sys; sys.exit("kaito needs Python 3.11 or newer, this is " + sys.version.split()[0]) if sys.version_info < (3, 11) else 0'
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade pip
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints-dev.txt -e '.[inference,rag,tuning,dev]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints-dev.txt -e '.[bench,inference,rag,rag-milvus,rag-pgvector,rag-qdrant,tuning,dev]'
 	touch $@
 
 demo: $(VENV)/.installed

@@ -109,3 +109,8 @@ def node_id(index_uid: str, number: int) -> str:
 def number_of(node_id: str) -> int:
     """The number in a `node_id`."""
     return UUID(node_id).int & ((1 << 64) - 1)
+
+
+def storable(text: str) -> str:
+    """The text as every database takes it, without NUL and lone surrogates; the index has it as it was."""
+    return text.replace("\x00", "\ufffd").encode(errors="replace").decode()
