@@ -224,12 +224,15 @@ class Index:
 
     # -- life
 
-    async def restore(self, changes: Sequence[Change], next_number: int) -> None:
-        """Takes in what the folder had. Before anything else is asked of the index."""
+    async def restore(self, changes: Sequence[Change], next_number: int, *, is_copy: bool = False) -> None:
+        """Takes in what the folder had. Before anything else is asked of the index.
+
+        `is_copy`: of another index, so that an external store has none of the vectors yet.
+        """
         documents, vectors = await self._in_thread(lambda: _replay(changes, self.folder.header.dimensions))
         if documents:
             missing = [document for document in documents if document.doc_id not in vectors]
-            if missing and self.store.is_embedded:  # a copy made from an external store
+            if missing and (is_copy or self.store.is_embedded):  # what was persisted from an external store
                 rows = await self._embedding.documents([text for one in missing for text in embedded_texts(one)])
                 counts = np.cumsum([len(one.nodes) for one in missing])[:-1]
                 vectors.update(zip((one.doc_id for one in missing), np.split(rows, counts), strict=True))

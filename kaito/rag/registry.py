@@ -171,7 +171,7 @@ class Indexes:
         folder = await self._in_thread(
             lambda: IndexFolder.create_from(self._root / header.uid, header, changes, end, self._disk)
         )
-        index = await self._open(folder, changes, end.next_number)
+        index = await self._open(folder, changes, end.next_number, is_copy=True)
         if before is not None:
             await self._retire(before)
         self._indexes[name] = index
@@ -219,11 +219,13 @@ class Indexes:
             "model that it was made with, or delete it and index its documents again."
         )
 
-    async def _open(self, folder: IndexFolder, changes: Sequence[Change], next_number: int) -> Index:
+    async def _open(
+        self, folder: IndexFolder, changes: Sequence[Change], next_number: int, *, is_copy: bool = False
+    ) -> Index:
         store = await self._make_store(folder.header.uid, folder.header.dimensions)
         settings = self.settings
         index = Index(folder, store, self.embedding, self.threads, settings.limits, settings.snapshot_log_bytes)
-        await index.restore(changes, next_number)
+        await index.restore(changes, next_number, is_copy=is_copy)
         count = index.reading.generation.document_count
         structlog.get_logger().info(Event.INDEX_OPENED, index=index.name, documents=count)
         return index
