@@ -59,7 +59,7 @@ class MachineAgent:
     def _names(self, node: Json) -> tuple[str, str, str]:
         meta = node["metadata"]
         claim = (meta.get("annotations") or {}).get(CLAIM_ANNOTATION) or ""
-        return meta["name"], claim, meta["labels"].get("node.kubernetes.io/instance-type") or ""
+        return meta["name"], claim, (meta.get("labels") or {}).get("node.kubernetes.io/instance-type") or ""
 
     def _delay_s(self, stage: str, delay_s: float, node: Json) -> float:
         jitter = self._settings.delays.jitter

@@ -19,12 +19,12 @@ from kaito.kube.errors import Conflict, Invalid, Throttled, Unreachable
 from kaito.plan.actions import Create, Delete, PatchRoot, PatchStatus, Plan
 from kaito.state.expectations import Expectations
 from tests.builders import moment, node_claim, service, workspace
-from tests.unit.local.robots.fake_cluster import FakeCluster
+from tests.unit.local.robots.cluster import CoreCluster
 
 ROOT = WORKSPACE.ref("default", "phi")
 
 
-class Cluster(FakeCluster):
+class Cluster(CoreCluster):
     """Answers can be lost, late or refused."""
 
     def __init__(self) -> None:
@@ -43,8 +43,14 @@ class Cluster(FakeCluster):
         return made
 
 
+def fresh(obj: Json) -> Json:
+    """The object as one who makes it sends it."""
+    kept = {key: value for key, value in obj["metadata"].items() if key not in ("uid", "resourceVersion")}
+    return obj | {"metadata": kept}
+
+
 def claim(name: str) -> Create:
-    return Create(NODE_CLAIM, node_claim(name), "needed")
+    return Create(NODE_CLAIM, fresh(node_claim(name)), "needed")
 
 
 def execute(
@@ -81,7 +87,7 @@ def test_a_create_whose_answer_was_lost_is_ours_when_it_is_there() -> None:
 def test_a_name_that_another_holds_is_a_loud_failure_and_is_left_alone() -> None:
     cluster = Cluster()
     foreign = node_claim("ws1", owner="other", owner_uid="uid-other")
-    execute(cluster, Create(NODE_CLAIM, foreign, "theirs"))
+    execute(cluster, Create(NODE_CLAIM, fresh(foreign), "theirs"))
     before = cluster.get(NODE_CLAIM, "ws1")
     outcome, expectations, _ = execute(cluster, claim("ws1"))
     assert isinstance(outcome, Retry) and isinstance(outcome.error, TakenByAnother)
@@ -122,7 +128,7 @@ def test_what_the_server_refuses_for_good_is_terminal_and_what_may_pass_is_not()
 
 def test_patches_of_one_plan_go_on_from_each_others_version_and_a_stale_one_is_a_conflict() -> None:
     cluster = Cluster()
-    execute(cluster, Create(WORKSPACE, workspace(finalizer=False), "user"))
+    execute(cluster, Create(WORKSPACE, fresh(workspace(finalizer=False)), "user"))
     live = cluster.get(WORKSPACE, "phi")["metadata"]
     uid, version = live["uid"], live["resourceVersion"]
     finalizer = PatchRoot(WORKSPACE, ROOT, {"metadata": {"finalizers": ["f"]}}, uid, version, "hold")
@@ -136,7 +142,7 @@ def test_patches_of_one_plan_go_on_from_each_others_version_and_a_stale_one_is_a
 
 def test_a_delete_is_done_when_the_object_is_gone_or_is_another() -> None:
     cluster = Cluster()
-    execute(cluster, Create(SERVICE, service("phi"), "child"))
+    execute(cluster, Create(SERVICE, fresh(service("phi")) | {"spec": {"ports": [{"port": 80}]}}, "child"))
     ref, uid = SERVICE.ref("default", "phi"), cluster.get(SERVICE, "phi")["metadata"]["uid"]
     assert execute(cluster, Delete(SERVICE, ref, "another", "old"))[0] == Settled(1)
     assert ref in cluster.store(SERVICE)
@@ -148,7 +154,7 @@ def test_a_delete_is_done_when_the_object_is_gone_or_is_another() -> None:
 
 def test_a_failed_create_does_not_keep_the_status_from_the_user() -> None:
     cluster = Cluster()
-    execute(cluster, Create(WORKSPACE, workspace(finalizer=False), "user"))
+    execute(cluster, Create(WORKSPACE, fresh(workspace(finalizer=False)), "user"))
     live = cluster.get(WORKSPACE, "phi")["metadata"]
     cluster.refuse = Invalid("spec: no")
     status = PatchStatus(WORKSPACE, ROOT, {"state": "Pending"}, live["uid"], live["resourceVersion"], "news")

@@ -21,7 +21,7 @@ from kaito.cli import demo
 from kaito.clock import rfc3339
 from kaito.local.cluster import Served
 from kaito.local.kubelet.service_proxy import ADDRESS_ANNOTATION
-from tests.unit.local.robots.fake_cluster import FakeCluster
+from tests.unit.local.robots.cluster import CoreCluster
 
 TABLE = {
     "kind": "Table",
@@ -36,10 +36,10 @@ def scripted(outcome: str) -> type:
 
     class Parts:
         def __init__(self) -> None:
-            self.cluster = FakeCluster(lambda: datetime.now(UTC))
+            self.cluster = CoreCluster(lambda: datetime.now(UTC))
             self.address = ""
 
-        def open_core(self, *_: Any) -> FakeCluster:
+        def open_core(self, *_: Any) -> CoreCluster:
             return self.cluster
 
         @asynccontextmanager
@@ -76,7 +76,9 @@ def scripted(outcome: str) -> type:
                 "state": "Ready" if reason == "workspaceSucceeded" else "Pending",
                 "timeline": [{"stage": stage, "at": now} for stage in passed],
                 "blockers": blockers,
-                "conditions": [{"type": "WorkspaceSucceeded", "status": is_ready, "reason": reason}],
+                "conditions": [
+                    {"type": "WorkspaceSucceeded", "status": is_ready, "reason": reason, "lastTransitionTime": now}
+                ],
             }
             await self.cluster.edit(demo.WORKSPACE, name, {"status": status})
 

@@ -19,7 +19,7 @@ from kaito.kube.errors import Unreachable
 from kaito.kube.leadership import LEASE_S, LOCK_NAME, Leadership, LeaseLost
 from kaito.kube.ownership import adopt
 from tests.builders import moment
-from tests.unit.local.robots.fake_cluster import FakeCluster
+from tests.unit.local.robots.cluster import CoreCluster
 
 TURNS = st.lists(
     st.tuples(st.integers(0, 1), st.floats(0.1, 30), st.booleans(), st.booleans()), min_size=1, max_size=60
@@ -60,7 +60,7 @@ def clock() -> datetime:
     return moment(anyio.current_time())
 
 
-class Cut(FakeCluster):
+class Cut(CoreCluster):
     is_cut = False
 
     async def read(self, *args: Any) -> Any:
@@ -77,7 +77,7 @@ def test_the_second_replica_leads_only_after_the_first_gave_the_lease_back() -> 
     async def scenario() -> None:
         cluster = Cut(clock)
         first, second = (
-            Leadership(cluster, namespace="kaito", identity=name, now=clock, rng=Random(0)) for name in "ab"
+            Leadership(cluster, namespace="kube-system", identity=name, now=clock, rng=Random(0)) for name in "ab"
         )
         async with anyio.create_task_group() as tasks:
             scope = anyio.CancelScope()
@@ -95,7 +95,7 @@ def test_the_second_replica_leads_only_after_the_first_gave_the_lease_back() -> 
             scope.cancel()
             await anyio.sleep(10)
             assert second.is_leader
-            assert cluster.get(LEASE, LOCK_NAME, "kaito")["spec"]["holderIdentity"] == "b"
+            assert cluster.get(LEASE, LOCK_NAME, "kube-system")["spec"]["holderIdentity"] == "b"
             tasks.cancel_scope.cancel()
 
     run(scenario)
@@ -104,7 +104,7 @@ def test_the_second_replica_leads_only_after_the_first_gave_the_lease_back() -> 
 def test_a_replica_that_cannot_renew_stops_writing_in_time_and_ends() -> None:
     async def scenario() -> None:
         cluster = Cut(clock)
-        leadership = Leadership(cluster, namespace="kaito", identity="a", now=clock, rng=Random(0))
+        leadership = Leadership(cluster, namespace="kube-system", identity="a", now=clock, rng=Random(0))
 
         async def cut() -> None:
             await anyio.sleep(30)

@@ -10,14 +10,14 @@ from kaito.api.core import EVENT
 from kaito.api.workspace import WORKSPACE
 from kaito.kube.recorder import QUEUE_MAX, Happening, Recorder
 from tests.builders import moment
-from tests.unit.local.robots.fake_cluster import FakeCluster
+from tests.unit.local.robots.cluster import CoreCluster
 
 HAPPENING = Happening(WORKSPACE.ref("default", "phi"), "kaito.sh/v1beta1", "u1", "Warning", "QuotaExceeded", "no quota")
 
 
 def test_the_same_happening_is_one_event_with_a_count() -> None:
     async def main() -> None:
-        cluster = FakeCluster(moment)
+        cluster = CoreCluster(moment)
         recorder = Recorder(cluster, component="test", now=moment)
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(recorder.run)
@@ -26,7 +26,8 @@ def test_the_same_happening_is_one_event_with_a_count() -> None:
             await anyio.sleep(10)
             (event,) = cluster.all(EVENT)
             assert (event["count"], event["reason"], event["involvedObject"]["uid"]) == (3, "QuotaExceeded", "u1")
-            cluster.store(EVENT).clear()  # as the server does after an hour
+            name, uid = event["metadata"]["name"], event["metadata"]["uid"]
+            await cluster.delete(EVENT, EVENT.ref("default", name), uid=uid)  # as the server does after an hour
             recorder.record(HAPPENING)
             await anyio.sleep(10)
             (event,) = cluster.all(EVENT)
@@ -38,7 +39,7 @@ def test_the_same_happening_is_one_event_with_a_count() -> None:
 
 def test_a_full_queue_drops_and_never_blocks() -> None:
     async def main() -> None:
-        recorder = Recorder(FakeCluster(moment), component="test", now=moment)
+        recorder = Recorder(CoreCluster(moment), component="test", now=moment)
         for _ in range(QUEUE_MAX + 5):
             recorder.record(HAPPENING)
         assert recorder.dropped == 5

@@ -21,14 +21,14 @@ from kaito.local.cluster import Runtime, Served, local_cluster
 from kaito.local.cluster_settings import ClusterSettings, checked_minor, checked_weights
 from kaito.local.persist import Change, Key, State, StateLog
 from kaito.local.robots.settings import NO_DELAYS, RobotSettings
-from tests.unit.local.robots.fake_cluster import FakeCluster
+from tests.unit.local.robots.cluster import CoreCluster
 
 
 @dataclass
 class FakeParts:
     """Parts that note when they start and end."""
 
-    cluster: FakeCluster = field(default_factory=lambda: FakeCluster(lambda: datetime.now(UTC)))
+    cluster: CoreCluster = field(default_factory=lambda: CoreCluster(lambda: datetime.now(UTC)))
     story: list[str] = field(default_factory=list)
     state: State | None = None
     runtime: Runtime | None = None

@@ -21,7 +21,7 @@ from kaito.local.kubelet.logs import LogRequest
 from kaito.local.kubelet.model_environment import model_environment
 from kaito.local.robots.run import run_robots
 from kaito.local.robots.settings import NO_DELAYS, Fault, RobotSettings
-from tests.unit.local.robots.fake_cluster import FakeCluster
+from tests.unit.local.robots.cluster import CoreCluster
 
 IMAGE = "known:1"
 DEADLINE_S = 30.0
@@ -29,7 +29,7 @@ DEADLINE_S = 30.0
 
 @dataclass
 class Laptop:
-    cluster: FakeCluster
+    cluster: CoreCluster
     kubelet: RealKubelet
     directory: Path
 
@@ -113,7 +113,7 @@ def architecture_of(model: str) -> str:
 
 @asynccontextmanager
 async def laptop(directory: Path, *faults: Fault, **settings: Any) -> AsyncIterator[Laptop]:
-    cluster = FakeCluster(lambda: datetime.now(UTC))
+    cluster = CoreCluster(lambda: datetime.now(UTC))
     node = {
         "metadata": {"name": "n1", "labels": {"node.kubernetes.io/instance-type": "x"}, "annotations": {}},
         "spec": {"providerID": "kaito-local:///n1"},

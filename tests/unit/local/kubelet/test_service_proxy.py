@@ -21,13 +21,13 @@ from kaito.local.robots.controller import Drive
 from kaito.local.robots.settings import RobotSettings
 from kaito.local.robots.watching import follow
 from kaito.local.robots.world import World
-from tests.unit.local.robots.fake_cluster import FakeCluster
+from tests.unit.local.robots.cluster import CoreCluster
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="127/8 is loopback as a whole on Linux")
 
 
 @asynccontextmanager
-async def proxied(cluster: FakeCluster) -> AsyncIterator[None]:
+async def proxied(cluster: CoreCluster) -> AsyncIterator[None]:
     world = World(cluster, now=cluster.now, rng=Random(1), kinds=ServiceProxy.kinds)
     proxy = ServiceProxy(world, RobotSettings(), lambda *_: None)
     drive = Drive(proxy, world, concurrency=4, is_strict=True)
@@ -79,7 +79,7 @@ async def ask(address: str, text: bytes) -> bytes:
             return b"".join([data async for data in stream])
 
 
-async def address(cluster: FakeCluster) -> str:
+async def address(cluster: CoreCluster) -> str:
     with anyio.fail_after(10):
         while not (found := address_of(cluster.get(SERVICE, "phi"))):
             await cluster.wake.wait()
@@ -87,7 +87,7 @@ async def address(cluster: FakeCluster) -> str:
 
 
 async def test_a_service_forwards_to_the_pods_behind_it_in_turn():
-    cluster = FakeCluster(lambda: datetime.now(UTC))
+    cluster = CoreCluster(lambda: datetime.now(UTC))
     async with echoing(b"a:") as first, echoing(b"b:") as second, proxied(cluster):
         await cluster.create(ENDPOINTS, "default", endpoints(first, second))
         await cluster.create(SERVICE, "default", service())
@@ -98,7 +98,7 @@ async def test_a_service_forwards_to_the_pods_behind_it_in_turn():
 
 
 async def test_a_pod_that_does_not_answer_is_passed_over():
-    cluster = FakeCluster(lambda: datetime.now(UTC))
+    cluster = CoreCluster(lambda: datetime.now(UTC))
     async with echoing(b"gone:") as gone:
         pass
     async with echoing(b"a:") as alive, proxied(cluster):
@@ -109,14 +109,14 @@ async def test_a_pod_that_does_not_answer_is_passed_over():
 
 
 async def test_a_service_without_pods_closes_the_connection():
-    cluster = FakeCluster(lambda: datetime.now(UTC))
+    cluster = CoreCluster(lambda: datetime.now(UTC))
     async with proxied(cluster):
         await cluster.create(SERVICE, "default", service())
         assert await ask(await address(cluster), b"") == b""
 
 
 async def test_a_loopback_cluster_ip_is_where_it_listens_and_a_deleted_service_stops():
-    cluster = FakeCluster(lambda: datetime.now(UTC))
+    cluster = CoreCluster(lambda: datetime.now(UTC))
     async with echoing(b"a:") as port, proxied(cluster):
         await cluster.create(ENDPOINTS, "default", endpoints(port))
         ports = [{"name": "http", "port": 18_080}, {"name": "ray", "port": 18_081}]
@@ -134,7 +134,7 @@ async def test_a_loopback_cluster_ip_is_where_it_listens_and_a_deleted_service_s
 
 
 async def test_a_headless_service_listens_nowhere():
-    cluster = FakeCluster(lambda: datetime.now(UTC))
+    cluster = CoreCluster(lambda: datetime.now(UTC))
     async with proxied(cluster):
         await cluster.create(SERVICE, "default", service(clusterIP="None"))
         await anyio.wait_all_tasks_blocked()

@@ -16,7 +16,7 @@ from kaito.api.nodeclaim import NODE_CLAIM
 from kaito.local.robots.run import EMBEDDED, run_robots
 from kaito.local.robots.settings import RobotSettings
 from tests.builders import START
-from tests.unit.local.robots.fake_cluster import FakeCluster
+from tests.unit.local.robots.cluster import CoreCluster
 
 SKU = "Standard_NC24ads_A100_v4"
 
@@ -24,7 +24,7 @@ SKU = "Standard_NC24ads_A100_v4"
 class Scene:
     """The cluster, and what tests ask of it."""
 
-    def __init__(self, cluster: FakeCluster, start_s: float) -> None:
+    def __init__(self, cluster: CoreCluster, start_s: float) -> None:
         self.cluster = cluster
         self._start_s = start_s
 
@@ -69,12 +69,12 @@ def live(
     *,
     only: tuple[str, ...] = EMBEDDED,
     seed: int = 1,
-) -> FakeCluster:
+) -> CoreCluster:
     """Runs the scenario beside the robots on a virtual clock and returns the cluster as it was left."""
 
-    async def main() -> FakeCluster:
+    async def main() -> CoreCluster:
         start_s = anyio.current_time()
-        cluster = FakeCluster(lambda: START + timedelta(seconds=anyio.current_time() - start_s))
+        cluster = CoreCluster(lambda: START + timedelta(seconds=anyio.current_time() - start_s))
         chosen = settings or RobotSettings(is_strict=True)
         async with anyio.create_task_group() as tasks:
             await tasks.start(robots_of(cluster, chosen, only, seed))
@@ -89,7 +89,7 @@ def live(
 
 
 def robots_of(
-    cluster: FakeCluster, settings: RobotSettings, only: tuple[str, ...], seed: int
+    cluster: CoreCluster, settings: RobotSettings, only: tuple[str, ...], seed: int
 ) -> Callable[..., Awaitable[None]]:
     async def run(*, task_status: Any) -> None:
         await run_robots(
