@@ -393,6 +393,13 @@ def test_rollout_status_of_a_deployment(kubectl: Kubectl, space: str, node: str)
         (lambda body: body["resource"].update(cout=3), 'unknown field "resource.cout"'),
         (lambda body: body["resource"].update(count="many"), "resource.count"),
         (lambda body: body.update(kind="Workplace"), "Workplace"),
+        (lambda body: body["inference"]["preset"].update(name="phi-35"), "inference.preset.name"),
+        (lambda body: body["resource"].update(instanceType="Standard_NC24"), "resource.instanceType"),
+        (lambda body: body["resource"].pop("labelSelector"), "resource.labelSelector"),
+        (lambda body: body.pop("inference"), "inference"),
+        (lambda body: body.update(tuning={"preset": {"name": "phi-3.5-mini-instruct"}}), "tuning"),
+        (lambda body: body["metadata"].update(name="w" * 53), "metadata.name"),
+        (lambda body: body["metadata"].update(name="1st"), "metadata.name"),
     ],
 )
 def test_a_bad_workspace_is_refused_with_the_field(kubectl: Kubectl, change: Callable[[Any], Any], words: str) -> None:

@@ -142,7 +142,7 @@ def test_patches_of_one_plan_go_on_from_each_others_version_and_a_stale_one_is_a
 
 def test_a_delete_is_done_when_the_object_is_gone_or_is_another() -> None:
     cluster = Cluster()
-    execute(cluster, Create(SERVICE, fresh(service("phi")) | {"spec": {"ports": [{"port": 80}]}}, "child"))
+    execute(cluster, Create(SERVICE, fresh(service("phi", ownerReferences=[])), "child"))
     ref, uid = SERVICE.ref("default", "phi"), cluster.get(SERVICE, "phi")["metadata"]["uid"]
     assert execute(cluster, Delete(SERVICE, ref, "another", "old"))[0] == Settled(1)
     assert ref in cluster.store(SERVICE)
