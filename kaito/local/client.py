@@ -15,9 +15,11 @@ from kaito.api.meta import Json, ObjectRef, ResourceKind
 from kaito.clock import Clock
 from kaito.kube import errors as kube
 from kaito.kube.client import ALL, FIELD_MANAGER, Discovery, Scope
+from kaito.local.admission import admission
 from kaito.local.apiserver import APPLY_PATCH, MERGE_PATCH, Admit, ApiServer, Commit, Resource, StatusError, Watch
 from kaito.local.persist import Change, Key, State
 from kaito.local.watching import watch_events
+from kaito.settings import PlanSettings
 
 ERRORS: dict[int, type[kube.ApiError]] = {
     400: kube.BadRequest, 401: kube.Unauthorized, 403: kube.Forbidden, 404: kube.NotFound, 409: kube.Conflict,
@@ -193,13 +195,22 @@ def open_core(
     emulate: tuple[int, int] = (1, 36),
     admit: Sequence[Admit] = (),
     schemas: Callable[[Resource], Json | None] = lambda _: None,
+    settings: PlanSettings | None = None,
 ) -> LocalClient:
     """An API server that goes on from this state, with our CRDs; every change is recorded before it is seen.
 
+    `settings` are those of the operator beside it: its validation rules are asked under them.
+
     Unlike a real one it takes Endpoints on loopback: that is where our pods listen.
     """
+    rules = admission(lambda: server, settings or PlanSettings())
     server = ApiServer(
-        now=now, new_uid=new_uid, emulate=emulate, admit=admit, schemas=schemas, has_loopback_endpoints=True
+        now=now,
+        new_uid=new_uid,
+        emulate=emulate,
+        admit=(*admit, rules),
+        schemas=schemas,
+        has_loopback_endpoints=True,
     )
     server.load(state.version, state.objects.values())
     server.on_commit = lambda commit: record([_change(server, commit)])

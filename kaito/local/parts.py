@@ -14,7 +14,6 @@ import anyio.abc
 
 from kaito.clock import Clock, wall_clock
 from kaito.kube.client import KubeClient
-from kaito.local.admission import Admission
 from kaito.local.apiserver import ApiServer
 from kaito.local.client import LocalClient, open_core
 from kaito.local.cluster import Runtime, Served
@@ -38,17 +37,7 @@ class RealParts:
     def open_core(
         self, settings: ClusterSettings, state: State, record: Callable[[list[Change]], None], now: Clock
     ) -> LocalClient:
-        admission = Admission(PlanSettings())
-        client = open_core(
-            state,
-            record,
-            now=now,
-            new_uid=_new_uid,
-            emulate=(1, settings.minor),
-            admit=[admission],
-            schemas=schema_of,
-        )
-        admission.server = client.server
+        client = open_core(state, record, now=now, new_uid=_new_uid, emulate=(1, settings.minor), schemas=schema_of)
         _make_namespace(client.server, OPERATOR_NAMESPACE)
         return client
 

@@ -15,8 +15,7 @@ from kaito.plan.pods.part import PodPart
 from kaito.plan.provision import provisioner_of
 from kaito.plan.roots import RootMeta
 from kaito.plan.snapshot import Snapshot
-from kaito.plan.validate.ragengine import RULES
-from kaito.plan.validate.rules import Subject, judge
+from kaito.plan.validate.ragengine import ragengine_errors
 from kaito.plan.verdict import Failed, Ready, Verdict, Waiting
 from kaito.settings import PlanSettings
 from kaito.state.edges import user_labels
@@ -62,9 +61,8 @@ def needs_of(view: ClusterView, root: RootMeta, rag: RAGEngine, settings: PlanSe
 
 def _wrong(view: ClusterView, root: RootMeta, rag: RAGEngine, settings: PlanSettings) -> Failed | Waiting | None:
     """What is wrong with the wish, or not yet known of what it names."""
-    if wrong := judge(RULES, Subject(rag, view, settings)):
-        message = "; ".join(f"{found.field}: {found.message}" for found in wrong)
-        return Failed(GATE, "InvalidRAGEngine", message, root.ref, wrong[0].remedy)
+    if wrong := ragengine_errors(rag, view, settings):
+        return Failed(GATE, "InvalidRAGEngine", "; ".join(map(str, wrong)), root.ref, wrong[0].remedy)
     guardrails = rag.spec.guardrails
     policy = guardrails.config_map_ref if guardrails and guardrails.enabled else None
     if policy and not view.is_synced_ref(CONFIG_MAP, root.ref.namespace, policy.name):

@@ -27,6 +27,7 @@ from kaito.plan.catalog import (
     similar_presets,
     similar_skus,
 )
+from kaito.plan.catalog.mig import mig_memory_gib
 from kaito.plan.choice import chosen_type
 from kaito.plan.desired.template_workload import requested_devices
 from kaito.plan.estimate import (
@@ -41,10 +42,9 @@ from kaito.plan.placement import GPU_RESOURCE
 from kaito.plan.roots import RootMeta
 from kaito.plan.snapshot import is_node_ready, node_ref
 from kaito.plan.tuning_memory import memory_need_gib
-from kaito.plan.validate.rules import Subject, judge
 from kaito.plan.validate.tuning import CONFIG_KEY as TUNING_CONFIG_KEY
 from kaito.plan.validate.tuning import config_errors, method_of
-from kaito.plan.validate.workspace import SHAPE
+from kaito.plan.validate.workspace import planned_errors
 from kaito.plan.verdict import Failed, Ready, Verdict, Waiting
 from kaito.settings import PlanSettings
 from kaito.state.edges import selector_of
@@ -52,7 +52,6 @@ from kaito.state.view import ClusterView
 
 GATE = "NodesPlanned"
 TEMPLATE_STORAGE_GIB = 1024
-MIG_PROFILE = re.compile(r"^\d+g\.(\d+)gb$")
 GPU_LABELS = ("product", "count", "memory")
 CONFIG_KEY = "inference_config.yaml"
 
@@ -97,9 +96,9 @@ def target_of(root: RootMeta) -> int | None:
 
 
 def _size(view: ClusterView, root: RootMeta, ws: Workspace, settings: PlanSettings) -> Sizing:
-    if target_of(root) is None and (wrong := judge(SHAPE, Subject(ws, view, settings))):
-        message = "; ".join(f"{found.field}: {found.message}" for found in wrong)
-        raise _Stopped(_failed(root, "InvalidWorkspace", message, wrong[0].remedy))
+    if wrong := planned_errors(ws, settings, is_decided=target_of(root) is not None):
+        step = "correct the named fields: " + f"kubectl edit workspace {root.ref.name} -n {root.ref.namespace}"
+        raise _Stopped(_failed(root, "InvalidWorkspace", "; ".join(map(str, wrong)), step))
     if ws.inference is None:
         return _of_tuning(view, root, ws, settings)
     if ws.inference.template is not None:
@@ -283,11 +282,11 @@ def _part(root: RootMeta, sku: Sku, partition: Partition | None) -> Sku:
             message = f"resource.partition.count: {count} exceeds the {sku.gpus} GPUs of the node"
             raise _Stopped(_failed(root, "InvalidWorkspace", message, "ask for as many as there are, or fewer"))
         return replace(sku, gpus=count, memory_gib=sku.memory_gib * count // sku.gpus)
-    match = MIG_PROFILE.match(partition.profile)
-    if match is None:
+    memory_gib = mig_memory_gib(partition.profile)
+    if memory_gib is None:
         message = f"resource.partition.profile: {partition.profile!r} is no MIG profile such as 1g.10gb"
         raise _Stopped(_failed(root, "InvalidWorkspace", message, "name a profile of the node's GPUs"))
-    return replace(sku, gpus=1, memory_gib=int(match[1]), resource=f"nvidia.com/mig-{partition.profile}")
+    return replace(sku, gpus=1, memory_gib=memory_gib, resource=f"nvidia.com/mig-{partition.profile}")
 
 
 def _estimate(root: RootMeta, preset: Preset, sku: Sku, context_tokens: int) -> Estimate:

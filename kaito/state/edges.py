@@ -126,8 +126,13 @@ def selector_of(ws: Workspace) -> dict[str, str]:
 
 
 def user_labels(resource: ResourceSpec) -> dict[str, str]:
-    """The labels that nodes are chosen by: the user's, without those that only we may set."""
-    return {k: v for k, v in resource.label_selector.match_labels.items() if not is_reserved_label(k)}
+    """The labels that nodes are chosen by: the user's, without those that only we may set.
+
+    An In expression of one value is a label too; validation lets no other expression in.
+    """
+    selector = resource.label_selector
+    labels = {e.key: e.values[0] for e in selector.match_expressions if e.operator == "In" and len(e.values) == 1}
+    return {k: v for k, v in (labels | selector.match_labels).items() if not is_reserved_label(k)}
 
 
 def ragengine_edges(root: RAGEngine | InvalidObject) -> tuple[Key, ...]:

@@ -17,7 +17,7 @@
     server.load(version, objects); server.dump()     # state over a restart
 
 All raise `StatusError`, whose `.status` is the metav1.Status for the wire and `.code` the HTTP status. Objects are
-copied on the way in and out. `admit(operation, resource, old, new)` returns reasons to refuse.
+copied on the way in and out. `admit(operation, resource, old, new)` returns an `Admission`: a refusal, warnings.
 
 Modules: server over core with reads, writes and deletes; registry (what is served), store (objects, versions,
 history), watch, selectors, strategy (defaults,
@@ -25,7 +25,7 @@ validation, schema, custom), merge_keys with fieldsets and ownership (server-sid
 collector (owner references, namespaces), scaling, errors.
 """
 
-from kaito.local.apiserver.core import Admit
+from kaito.local.apiserver.core import Admission, Admit
 from kaito.local.apiserver.errors import StatusError
 from kaito.local.apiserver.registry import Resource
 from kaito.local.apiserver.server import ApiServer
@@ -38,6 +38,7 @@ __all__ = [
     "JSON_PATCH",
     "MERGE_PATCH",
     "STRATEGIC_PATCH",
+    "Admission",
     "Admit",
     "ApiServer",
     "Commit",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from datetime import datetime
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 from kaito.api.meta import Json
 from kaito.clock import rfc3339
@@ -15,8 +15,15 @@ from kaito.local.apiserver.registry import Registry, Resource
 from kaito.local.apiserver.store import Store
 from kaito.local.apiserver.strategy import Strategy
 
-Admit: TypeAlias = Callable[[str, Resource, Json | None, Json | None], list[str]]
-WEBHOOK = "validation.workspace.kaito.sh"
+
+class Admission(NamedTuple):
+    """What an admission plugin says: the metav1.Status of a refusal, and warnings for the one who writes."""
+
+    denial: Json | None = None
+    warnings: tuple[str, ...] = ()
+
+
+Admit: TypeAlias = Callable[[str, Resource, Json | None, Json], Admission]  # operation, resource, old, new
 
 
 class Core:
@@ -60,10 +67,12 @@ class Core:
         return json_patched(new, self.mutations) if self.mutations else new
 
     def ask(self, resource: Resource, operation: str, old: Json | None, new: Json) -> None:
-        """Asks the rules that were given at the start. Raises StatusError 403 with their reasons."""
-        reasons = [reason for admit in self._admit for reason in admit(operation, resource, copied(old), copied(new))]
-        if reasons:
-            raise errors.denied(WEBHOOK, reasons)
+        """Asks the rules that were given at the start. Raises StatusError with what they say."""
+        for admit in self._admit:
+            answer = admit(operation, resource, copied(old), copied(new))
+            self.warnings += answer.warnings
+            if answer.denial is not None:
+                raise errors.denied(f"validation.{resource.kind.lower()}.kaito.sh", answer.denial)
 
     def check_namespace(self, resource: Resource, namespace: str) -> None:
         """Raises StatusError: objects are made in namespaces that exist and stay."""

@@ -109,9 +109,11 @@ def internal(message: str) -> StatusError:
     return StatusError(500, "InternalError", message)
 
 
-def denied(webhook: str, reasons: list[str]) -> StatusError:
-    """What an admission webhook's refusal looks like to the one who applies."""
-    return StatusError(403, "Forbidden", f'admission webhook "{webhook}" denied the request: {", ".join(reasons)}')
+def denied(webhook: str, status: Json) -> StatusError:
+    """What an admission webhook's refusal looks like to the one who applies; 403 where it does not say otherwise."""
+    message = f'admission webhook "{webhook}" denied the request: {status.get("message", "")}'
+    code, reason = status.get("code") or 403, status.get("reason") or "Forbidden"
+    return StatusError(code, reason, message, details=status.get("details"))
 
 
 def required(field: str) -> Json:

@@ -1,45 +1,65 @@
-"""Rules that kinds share."""
+"""What the rules of several kinds share: names, selectors, and how a JSON object is judged by a table."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Sequence
 
+from kaito.api.meta import Json
 from kaito.api.names import WORKSPACE_NAME_LENGTH_MAX, is_reserved_label
-from kaito.api.workspace import ResourceSpec
-from kaito.plan.validate.rules import Found
+from kaito.api.workspace import LabelSelector
+from kaito.plan.validate.rule import Case, Evidence, Findings, Found, Root, Rule, judge
+from kaito.plan.validate.violation import Violation
+from kaito.settings import PlanSettings
+
+DNS_LABEL = re.compile(r"[a-z]([-a-z0-9]*[a-z0-9])?")
 
 
-def name_rule(name: str) -> Found:
-    """What the server accepts in our object and refuses in its pods or Services."""
-    step = "choose another name (a name cannot be changed)"
-    if len(name) > WORKSPACE_NAME_LENGTH_MAX:
-        yield "metadata.name", f"{len(name)} characters, of which pods allow {WORKSPACE_NAME_LENGTH_MAX}", step
-    if name[:1].isdigit() or "." in name:
-        what = f"{name!r} cannot name a Service: it must start with a letter and hold no dot"
-        yield "metadata.name", what, step
+def validate_with(
+    rules: Sequence[Rule[Root]],
+    parse: Callable[[Json], Root | tuple[str, ...]],
+    new: Json,
+    old: Json | None,
+    view: Evidence,
+    settings: PlanSettings,
+) -> tuple[Violation, ...]:
+    """What is wrong with the write. An old object that did not fit the schema is no measure for the new one."""
+    before = parse(old) if old is not None else None
+    found = parse(new)
+    if isinstance(found, tuple):
+        known = before if isinstance(before, tuple) else ()
+        return tuple(_misfit(line, is_known=line in known) for line in found)
+    version = str(new.get("apiVersion", "")).rpartition("/")[2]
+    return judge(rules, Case(found, None if isinstance(before, tuple) else before, view, settings, version))
 
 
-def selector_rules() -> tuple[tuple[str, Callable[[ResourceSpec, str], Found]], ...]:
-    return (("7", _convertible), ("8", _not_only_reserved))
+def _misfit(line: str, *, is_known: bool) -> Violation:
+    field, _, message = line.partition(": ")
+    remedy = "correct the type, as `kubectl explain` describes it"
+    return Violation("schema", field, None, message or "it does not fit", remedy, "warning" if is_known else "error")
 
 
-def _convertible(resource: ResourceSpec, where: str) -> Found:
-    for index, item in enumerate(resource.label_selector.match_expressions):
+def name_findings(given: str) -> Findings:
+    """Pods, Services and their labels carry the name, so all that bounds theirs bounds it."""
+    remedy = "create it under another name (a name cannot be changed)"
+    if len(given) > WORKSPACE_NAME_LENGTH_MAX:
+        why = f"{len(given)} characters, of which pods allow {WORKSPACE_NAME_LENGTH_MAX}"
+        yield Found("metadata.name", given, why, remedy)
+    elif not DNS_LABEL.fullmatch(given):
+        why = "cannot name a Service: lower-case letters, digits and hyphens, beginning with a letter, are expected"
+        yield Found("metadata.name", given, why, remedy)
+
+
+def selector_findings(selector: LabelSelector, where: str) -> Findings:
+    for index, item in enumerate(selector.match_expressions):
         if item.operator != "In" or len(item.values) != 1:
-            yield (
-                f"{where}.labelSelector.matchExpressions[{index}]",
-                f"{item.key} {item.operator} {list(item.values)}",
-                "use matchLabels, or In with exactly one value",
-            )
+            seen = f"{item.key} {item.operator} {list(item.values)}"
+            path = f"{where}.matchExpressions[{index}]"
+            yield Found(path, seen, "only In with one value can choose nodes", "write it as an entry of matchLabels")
 
 
-def _not_only_reserved(resource: ResourceSpec, where: str) -> Found:
-    labels = resource.label_selector.match_labels
+def reserved_findings(selector: LabelSelector, where: str) -> Findings:
+    labels = selector.match_labels
     if labels and all(is_reserved_label(key) for key in labels):
-        what = f"{', '.join(sorted(labels))}: set by operators alone"
-        yield f"{where}.labelSelector.matchLabels", what, "add a label of your own"
-
-
-def choose(what: str, similar: tuple[str, ...], command: str) -> str:
-    """The remedy for a name that nobody knows."""
-    return f"choose another {what}" + (f", such as {', '.join(similar)}" if similar else f" (see `{command}`)")
+        why = "all of its labels are reserved for the operator and are not used"
+        yield Found(f"{where}.matchLabels", labels, why, "add a label of your own, such as apps: NAME")

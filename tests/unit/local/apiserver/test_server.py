@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from kaito.local.apiserver import JSON_PATCH, MERGE_PATCH, STRATEGIC_PATCH, StatusError
+from kaito.local.apiserver import JSON_PATCH, MERGE_PATCH, STRATEGIC_PATCH, Admission, StatusError
 from tests.unit.local.apiserver.core import (
     config_map,
     find,
@@ -238,8 +238,9 @@ def test_both_versions_of_a_workspace_show_the_same_object() -> None:
 
 
 def test_refusals_of_admission_reach_the_one_who_applies_but_never_block_a_deletion() -> None:
-    def refuse(operation: str, resource: Any, old: Any, new: Any) -> list[str]:
-        return ["count: 9 is too many"] if (new.get("resource") or {}).get("count") == 9 else []
+    def refuse(operation: str, resource: Any, old: Any, new: Any) -> Admission:
+        is_wrong = (new.get("resource") or {}).get("count") == 9
+        return Admission({"message": "count: 9 is too many"} if is_wrong else None)
 
     server = make_server(admit=[refuse])
     workspaces = install_workspaces(server)

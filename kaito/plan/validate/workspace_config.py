@@ -1,0 +1,89 @@
+"""Rules of Workspace: the ConfigMaps that its sections name, as far as they are known, and the tuning section itself.
+
+A ConfigMap that does not exist yet is a warning: it may be applied next, and a gate waits for it. One that is there and
+makes no sense is an error.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import yaml
+
+from kaito.api.core import CONFIG_MAP
+from kaito.api.workspace import Workspace
+from kaito.plan.catalog import find_preset
+from kaito.plan.validate.rule import Case, Findings, Found
+from kaito.plan.validate.tuning import CONFIG_KEY as TRAINING_KEY
+from kaito.plan.validate.tuning import config_errors, method_of, tuning_errors
+from kaito.plan.validate.workspace_inference import found_in
+from kaito.plan.validate.workspace_resource import is_transformers
+
+INFERENCE_KEY = "inference_config.yaml"
+MAX_MODEL_LEN = "max-model-len"
+
+
+def inference_config(case: Case[Workspace]) -> Findings:
+    inference, path = case.new.inference, "inference.config"
+    if inference is None or not inference.config or is_transformers(case):
+        return
+    text, findings = _text(case, path, inference.config, INFERENCE_KEY)
+    yield from findings
+    if text is None:
+        return
+    try:
+        found = yaml.safe_load(text)
+    except (yaml.YAMLError, RecursionError) as error:
+        why = f"{INFERENCE_KEY} is not YAML: {' '.join(str(error).split())}"
+        yield Found(path, inference.config, why, "correct the ConfigMap")
+        return
+    section = found.get("vllm") if isinstance(found, Mapping) else None
+    if not isinstance(section, Mapping):
+        why = f"{INFERENCE_KEY} has no map `vllm`"
+        yield Found(path, inference.config, why, "write the engine's flags under `vllm:`")
+        return
+    yield from _context(inference.config, section, inference.preset.name if inference.preset else "")
+
+
+def _context(config: str, section: Mapping[object, object], model: str) -> Findings:
+    given = section.get(MAX_MODEL_LEN)
+    if given is None:
+        return
+    path = f"inference.config[{config}].vllm.{MAX_MODEL_LEN}"
+    if isinstance(given, bool) or not str(given).strip().isdecimal() or int(str(given)) < 1:
+        yield Found(path, given, "no positive number of tokens", "write a whole number, such as 8192")
+        return
+    preset = find_preset(model)
+    if preset is not None and preset.context_tokens_max and int(str(given)) > preset.context_tokens_max:
+        why = f"{preset.name} takes {preset.context_tokens_max} tokens at most"
+        yield Found(path, given, why, "lower it")
+
+
+def tuning(case: Case[Workspace]) -> Findings:
+    """Upstream's rules 24 to 28, one line each."""
+    for line in tuning_errors(case.new):
+        yield found_in(line, "correct the named field")
+
+
+def training_config(case: Case[Workspace]) -> Findings:
+    section, path = case.new.tuning, "tuning.config"
+    if section is None or not section.config:
+        return
+    text, findings = _text(case, path, section.config, TRAINING_KEY)
+    yield from findings
+    for line in config_errors(text, method_of(case.new)) if text is not None else ():
+        yield Found(path, section.config, line, "correct the ConfigMap")
+
+
+def _text(case: Case[Workspace], path: str, name: str, key: str) -> tuple[str | None, tuple[Found, ...]]:
+    """The file of the ConfigMap, or why there is none to look at."""
+    namespace = case.new.metadata.namespace
+    found = case.view.config_map(namespace, name)
+    if found is not None:
+        if key in (found.data or {}):
+            return found.data[key], ()
+        return None, (Found(path, name, f"the ConfigMap lacks the key {key}", "put the file under that key"),)
+    if not case.view.is_synced_ref(CONFIG_MAP, namespace, name):
+        return None, (Found(path, name, "not checked: the ConfigMap is not known yet", "", "warning"),)
+    why = f"there is no such ConfigMap in namespace {namespace}"
+    return None, (Found(path, name, why, f"create it with the key {key}; the Workspace waits for it", "warning"),)
