@@ -394,7 +394,6 @@ def test_rollout_status_of_a_deployment(kubectl: Kubectl, space: str, node: str)
         (lambda body: body["resource"].update(count="many"), "resource.count"),
         (lambda body: body.update(kind="Workplace"), "Workplace"),
         (lambda body: body["inference"]["preset"].update(name="phi-35"), "inference.preset.name"),
-        (lambda body: body["resource"].update(instanceType="Standard_NC24"), "resource.instanceType"),
         (lambda body: body["resource"].pop("labelSelector"), "resource.labelSelector"),
         (lambda body: body.pop("inference"), "inference"),
         (lambda body: body.update(tuning={"preset": {"name": "phi-3.5-mini-instruct"}}), "tuning"),
