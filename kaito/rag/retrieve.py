@@ -20,6 +20,10 @@ RRF_K = 60  # the paper's constant
 POOL_FACTOR, POOL_MIN = 3, 50  # candidates of each ranking for one wanted
 OVERFETCH = 16  # an external store may know nodes that the reading does not
 COMMON_SHARE = 0.2  # an identifier in more of the nodes than this tells nothing
+# A node that carries less of what the query says (BM25 against the sum of its terms' weights) has no vote in the
+# fusion: of a paraphrase BM25 knows a word or two, and would rank by them alone. In benchmarks/rag.py recall@5 on 2,000
+# documents rises from 0.88 to 0.94, for every share from 0.15 to 0.5 alike.
+TELLING_SHARE = 0.2
 
 Mode = Literal["hybrid", "dense", "sparse"]
 
@@ -128,10 +132,14 @@ def lexical(generation: Generation, query: Query, pool: int) -> Lexical:
     """Takes CPU time: for a worker thread."""
     if query.mode == "dense":
         return Lexical([], [], {})
-    words = generation.vocabulary.find(terms(query.text))
+    said = set(terms(query.text))
+    words = generation.vocabulary.find(said)
     names = _telling(generation, generation.vocabulary.find(identifiers(query.text)))
-    scores, numbers, holds = _score(generation, words, names, generation.filter_terms(query.fields))
-    best = np.flatnonzero(scores > 0)
+    weights = _weights(generation, words)
+    scores, numbers, holds = _score(generation, words, weights, names, generation.filter_terms(query.fields))
+    unknown = len(said) - len(words)
+    whole = float(weights.sum()) + unknown * float(inverse_frequency(np.zeros(1, np.int64), generation.node_count)[0])
+    best = np.flatnonzero(scores > (TELLING_SHARE * whole if query.mode == "hybrid" else 0))
     if len(best) > pool:
         best = best[np.argpartition(-scores[best], pool - 1)[:pool]]
     order = best[np.argsort(-scores[best], kind="stable")]
@@ -154,15 +162,21 @@ def _telling(generation: Generation, names: Int64s) -> Int64s:
     return kept
 
 
+def _weights(generation: Generation, words: Int64s) -> Float32s:
+    """Inverse document frequency of each of `words` over the whole index."""
+    if not generation.parts:
+        return np.empty(0, np.float32)
+    frequencies: Int64s = np.sum([part.segment.words.frequencies(words) for part in generation.parts], axis=0)
+    return inverse_frequency(frequencies, generation.node_count)
+
+
 def _score(
-    generation: Generation, words: Int64s, names: Int64s, wanted: Int64s | None
+    generation: Generation, words: Int64s, weights: Float32s, names: Int64s, wanted: Int64s | None
 ) -> tuple[Float32s, Int64s, Int64s]:
     """For every row: BM25 (0 where it may not be found), number, how many of `names` it holds."""
     if not generation.parts:
         return np.empty(0, np.float32), np.empty(0, np.int64), np.empty(0, np.int64)
     parts = generation.parts
-    frequencies: Int64s = np.sum([part.segment.words.frequencies(words) for part in parts], axis=0)
-    weights = inverse_frequency(frequencies, generation.node_count)
     scores: list[Float32s] = []
     holds: list[Int64s] = []
     for part in parts:
