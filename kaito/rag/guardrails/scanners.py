@@ -239,7 +239,10 @@ def _hidden(secret: str, mode: str) -> str:
 
 DETECTORS: dict[str, re.Pattern[str]] = {
     "email": re.compile(r"\b[\w.+\-]{1,64}@(?:[\w\-]{1,63}\.){1,8}[A-Za-z]{2,24}\b"),
-    "phone": re.compile(r"(?<![\w.])(?:\+\d{1,3}[ .\-]?)?(?:\(\d{2,4}\)|\d{2,4})[ .\-]\d{3,4}[ .\-]?\d{3,4}(?![\w.])"),
+    "phone": re.compile(
+        r"(?<![\w.])(?<!\d[ \-])"  # not from the middle of a longer number, nor up to it
+        r"(?:\+\d{1,3}[ .\-]?)?(?:\(\d{2,4}\)|\d{2,4})[ .\-]\d{3,4}[ .\-]?\d{3,4}(?![\w.]|[ \-]\d)"
+    ),
     "credit_card": re.compile(r"(?<![\w.])\d(?:[ \-]?\d){12,18}(?![\w.])"),
     "ip_address": re.compile(
         r"(?<![\w.])(?:(?:25[0-5]|2[0-4]\d|1?\d?\d)\.){3}(?:25[0-5]|2[0-4]\d|1?\d?\d)(?![\w]|\.\d)"
