@@ -117,7 +117,7 @@ class _Stage:
         here = [Span(max(span.start, base) - base, span.end - base, span.replacement) for span in settled]
         out = redacted(text[base:cut], here)
         self._context, self._held = text[max(cut - 8, 0) : cut], text[cut:]
-        return out, bool(settled) or (self.scanner.action == "block" and bool(spans))
+        return out, bool(settled)
 
 
 def read_policy(text: str) -> Policy:
