@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import secrets
+import ssl
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from random import Random
@@ -12,7 +14,7 @@ from aiohttp import web
 
 from kaito.api.meta import Json
 from kaito.clock import Clock
-from kaito.local.apiserver import ApiServer
+from kaito.local.apiserver import ApiServer, StatusError
 from kaito.local.apiserver.errors import method_not_allowed, no_such_resource
 from kaito.local.cluster import Served
 from kaito.local.http import discovery
@@ -36,6 +38,11 @@ SHUTDOWN_S = 2.0  # streams are told to end; whoever does not listen is cut off
 LINE_BYTES_MAX = 16 << 10
 # As asked for; as answered: Go does not read the `@` in a content type.
 OPENAPI_2_PROTOBUF = "application/com.github.proto-openapi.spec.v2@v1.0+protobuf"
+NOT_HERE = ("attach", "exec", "portforward")
+NOT_HERE_WHY = (
+    "pods of the local cluster are processes of this machine: reach them at their status.podIP, their Service at its "
+    "annotation local.kaito.sh/address"
+)
 HEALTH = ("/healthz", "/livez", "/readyz")
 
 
@@ -58,11 +65,24 @@ async def serve(server: ApiServer, pods: Pods, *, port: int, now: Clock, rng: Ra
         )  # fmt: skip
         await runner.setup()
         try:
-            await web.TCPSite(runner, HOST, port, ssl_context=context).start()
+            await _listen(runner, port, context)
             yield Served(f"https://{HOST}:{runner.addresses[0][1]}", token, authority)
         finally:
             watches.close()
             await runner.cleanup()
+
+
+class PortInUse(OSError):
+    """Somebody else listens there."""
+
+
+async def _listen(runner: web.AppRunner, port: int, context: ssl.SSLContext) -> None:
+    try:
+        await web.TCPSite(runner, HOST, port, ssl_context=context).start()
+    except OSError as error:
+        if error.errno != errno.EADDRINUSE:
+            raise
+        raise PortInUse(f"port {port} of {HOST} is in use: choose another with --port, or 0 for a free one") from error
 
 
 def is_long_running(request: web.Request) -> bool:
@@ -99,6 +119,8 @@ class Api:
             if request.method != "GET":
                 raise method_not_allowed(request.method)
             return await self._pods.log(request, target)
+        if (target.group, target.plural) == ("", "pods") and target.subresource in NOT_HERE:
+            raise StatusError(501, "NotImplemented", f"{target.subresource}: {NOT_HERE_WHY}")
         if target.group == "" and target.subresource == "proxy":
             return await self._pods.proxy(request, target)
         return await self._verbs.respond(request, target)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import ssl
+from random import Random
 from typing import Any
 
 import aiohttp
@@ -11,7 +12,8 @@ import anyio
 import pytest
 import yaml
 
-from kaito.local.http import guard
+from kaito.clock import wall_clock
+from kaito.local.http import guard, serve
 from tests.unit.local.http.face import TABLE, config_map, face, workspace
 
 MAPS = "/api/v1/namespaces/default/configmaps"
@@ -214,11 +216,20 @@ async def test_scale_is_a_resource_of_its_own() -> None:
         ("POST", "/api/v1/pods", 405),
         ("PUT", MAPS, 405),
         ("POST", "/version", 405),
+        ("POST", "/api/v1/namespaces/default/pods/p/exec", 501),
     ],
 )
 async def test_what_is_not_served_is_said_so(method: str, path: str, status: int) -> None:
     async with face() as api:
         assert (await api.ask(method, path, {} if method != "GET" else None))[0] == status
+
+
+async def test_a_port_that_is_taken_is_named_with_the_remedy() -> None:
+    async with face() as api:
+        port = int(api.served.url.rpartition(":")[2])
+        with pytest.raises(OSError, match=f"port {port} of 127.0.0.1 is in use: choose another with --port"):
+            async with serve(api.core, api.pods, port=port, now=wall_clock, rng=Random(1)):
+                pass
 
 
 async def test_a_watch_tells_changes_and_ends_in_time() -> None:
