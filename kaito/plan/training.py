@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from kaito.api.core import Pod
 from kaito.api.meta import Json
 from kaito.api.workloads import JOB
 from kaito.plan.actions import Read
-from kaito.plan.snapshot import Snapshot, pod_ref
+from kaito.plan.snapshot import Snapshot, parse_time, pod_ref
 
 PROGRESS_EVERY_S = 20.0
 PROGRESS_EVENT = "tuning progressed"  # kaito.logs' name of it; the pure core does not import the logger
@@ -60,10 +60,11 @@ def progress_of(s: Snapshot) -> Progress | None:
 
 
 def ask_progress(s: Snapshot) -> Iterator[Read]:
-    """A `Read` of each running trainer's log, as often as somebody may want to look."""
+    """A `Read` of each trainer's log: as often as somebody may want to look, and once when it has ended."""
     for pod in _trainers(s):
-        answer = s.view.answer(s.ref, _key(pod))
-        if _is_running(s, pod) and (answer is None or _age_left_s(s, pod) <= 0):
+        answer, ended = s.view.answer(s.ref, _key(pod)), _ended_at(s, pod)
+        is_due = answer is None or (_age_left_s(s, pod) <= 0 if ended is None else answer.at <= ended)
+        if is_due and (ended is not None or _is_running(s, pod)):
             reason = "how far the trainer has come"
             yield Read(s.ref, _key(pod), "log", pod_ref(pod), s.ref.name, reason, is_previous=False)
 
@@ -99,6 +100,14 @@ def _trainers(s: Snapshot) -> Iterator[Pod]:
 
 def _is_running(s: Snapshot, pod: Pod) -> bool:
     return any(each.name == s.ref.name and each.state.running for each in pod.status.container_statuses)
+
+
+def _ended_at(s: Snapshot, pod: Pod) -> datetime | None:
+    """When the trainer ended well; None before, and where the next attempt has a log of its own."""
+    for each in pod.status.container_statuses:
+        if each.name == s.ref.name and each.state.terminated and each.state.terminated.exit_code == 0:
+            return parse_time(each.state.terminated.finished_at)
+    return None
 
 
 def _age_left_s(s: Snapshot, pod: Pod) -> float:

@@ -116,7 +116,7 @@ def _plan_valid(view: ClusterView, root: RootMeta, ws: Workspace, now: datetime,
         over = tuple(verdict for verdict in judge_all(s) if verdict.gate == JOB_GATE)
         status = tuning_status(s, over, generation=root.generation)
         again = _place_workload(s, root, ws, sizing, over)
-        return Plan(root.ref, (*again, *report(root, status, over, success=SUCCESS)), over)
+        return Plan(root.ref, (*again, *ask_progress(s), *report(root, status, over, success=SUCCESS)), over)
     verdicts = judge_all(s)
     measured = measurement(s, sizing, verdicts, is_wanted=ws.tuning is None and measures_itself(s, root, sizing))
     turn = _turn(s, root, ws)

@@ -11,7 +11,11 @@ from typing import Any
 from kaito.tuning.errors import ResourceError
 
 OUT_OF_MEMORY = re.compile(r"out of memory|not enough memory|can't allocate memory|CUBLAS_STATUS_ALLOC_FAILED", re.I)
-DISK_FULL = re.compile(r"no space left on device|disk quota exceeded|PytorchStreamWriter failed|os error 28", re.I)
+# The last three are how torch's writer of checkpoints tells that a write came short.
+DISK_FULL = re.compile(
+    r"no space left on device|disk quota exceeded|os error 28|PytorchStreamWriter|iostream error|unexpected pos \d+ vs",
+    re.I,
+)
 GIB = 1 << 30
 
 
@@ -31,9 +35,14 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 
 def is_disk_full(error: BaseException) -> bool:
-    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return True
-    return bool(DISK_FULL.search(str(error)))
+    """Whether the error, or what it came of, is a disk that takes no more."""
+    cause: BaseException | None = error
+    while cause is not None:
+        is_errno = isinstance(cause, OSError) and cause.errno in (errno.ENOSPC, errno.EDQUOT)
+        if is_errno or DISK_FULL.search(str(cause)):
+            return True
+        cause = cause.__cause__ or cause.__context__
+    return False
 
 
 def _memory_words(error: BaseException, args: Any | None, *, is_quantized: bool) -> str:

@@ -35,6 +35,7 @@ class OutputFolder:
     def open_run(self, fingerprint: str) -> None:
         """Makes the folder this run's: what a run with another fingerprint left behind goes."""
         self.path.mkdir(parents=True, exist_ok=True)
+        self.remove_broken_checkpoints()
         (self.path / FAILED).unlink(missing_ok=True)
         if self._run().get("fingerprint") != fingerprint:
             self.clear()
@@ -60,6 +61,13 @@ class OutputFolder:
             if step.isdecimal() and _json(path / "trainer_state.json").get("global_step") == int(step):
                 found.append((int(step), path))
         return sorted(found)
+
+    def remove_broken_checkpoints(self) -> None:
+        """Those that a kill or a full disk cut short."""
+        whole = {path for _, path in self.checkpoints()}
+        for path in self.path.glob(f"{CHECKPOINT}*"):
+            if path not in whole:
+                shutil.rmtree(path, ignore_errors=True)
 
     def remove_checkpoints(self) -> None:
         for path in self.path.glob(f"{CHECKPOINT}*"):
@@ -96,6 +104,7 @@ class OutputFolder:
 
     def fail(self, reason: str, message: str, exit_status: int, now: datetime) -> None:
         found = {"reason": reason, "message": message, "exit_status": exit_status, "at": rfc3339(now)}
+        self.remove_broken_checkpoints()  # on a full disk, this makes the room for the reason
         write_whole(self.path / FAILED, json.dumps(found, sort_keys=True))
 
     def failure(self, only: tuple[int, ...] = ()) -> str:

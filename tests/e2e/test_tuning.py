@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -16,11 +18,12 @@ from typing import Any
 import anyio
 import pytest
 
-from kaito.api.core import CONFIG_MAP, POD
+from kaito.api.core import CONFIG_MAP, POD, SECRET
 from kaito.api.meta import Json, ObjectRef, ResourceKind
 from kaito.api.workspace import WORKSPACE
 from kaito.cli.clients import open_client
 from kaito.tuning.folder import OutputFolder
+from tests.contract.registry import HTPASSWD, docker_config, running_registry
 from tests.tuning_model import OLD_ANSWER, QUESTION, TAUGHT, build_taught_model, taught_rows
 
 pytest.importorskip("trl")
@@ -110,7 +113,33 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
         kaito("down")
 
 
-def tuning(name: str, claim: str) -> Json:
+@pytest.fixture(scope="module")
+def image(tmp_path_factory: pytest.TempPathFactory, cluster: Cluster) -> Iterator[str]:
+    """The name of an image in a registry that asks for credentials, which the Secret `registry` holds; none: empty."""
+    if shutil.which("docker-registry") is None:
+        yield ""
+        return
+    folder = tmp_path_factory.mktemp("registry")
+    with running_registry(folder, htpasswd=HTPASSWD) as address:
+        config = docker_config(folder / "secret", address).read_bytes()
+        cluster.create(
+            SECRET,
+            {
+                "apiVersion": "v1",
+                "kind": "Secret",
+                "metadata": {"name": "registry", "namespace": "default"},
+                "type": "kubernetes.io/dockerconfigjson",
+                "data": {".dockerconfigjson": base64.b64encode(config).decode()},
+            },
+        )
+        yield f"{address}/org/freedonia:1"
+
+
+def claimed(claim: str) -> Json:
+    return {"volumeSource": {"persistentVolumeClaim": {"claimName": claim}}}
+
+
+def tuning(name: str, output: Json) -> Json:
     return {
         "apiVersion": "kaito.sh/v1beta1",
         "kind": "Workspace",
@@ -121,21 +150,21 @@ def tuning(name: str, claim: str) -> Json:
             "method": "lora",
             "config": "training",
             "input": {"volumeSource": {"configMap": {"name": "facts"}}},
-            "output": {"volumeSource": {"persistentVolumeClaim": {"claimName": claim}}},
+            "output": output,
         },
     }
 
 
-def serving(name: str, *claims: str) -> Json:
-    adapters = [
-        {"source": {"name": claim, "volumeSource": {"persistentVolumeClaim": {"claimName": claim}}}} for claim in claims
-    ]
+def serving(name: str, **adapters: Json) -> Json:
     return {
         "apiVersion": "kaito.sh/v1beta1",
         "kind": "Workspace",
         "metadata": {"name": name, "namespace": "default", "annotations": {"kaito.sh/disable-benchmark": "true"}},
         "resource": {"instanceType": "Standard_NC24ads_A100_v4", "labelSelector": {"matchLabels": {"apps": name}}},
-        "inference": {"preset": {"name": "phi-3.5-mini-instruct"}, "adapters": adapters},
+        "inference": {
+            "preset": {"name": "phi-3.5-mini-instruct"},
+            "adapters": [{"source": {"name": each, **source}} for each, source in adapters.items()],
+        },
     }
 
 
@@ -149,15 +178,17 @@ def complete(address: str, model: str) -> str:
 
 
 @pytest.mark.timeout(3 * DEADLINE_S)
-def test_a_fact_is_taught_with_and_without_a_kill_and_served(cluster: Cluster) -> None:
+def test_a_fact_is_taught_with_and_without_a_kill_and_served(cluster: Cluster, image: str) -> None:
+    pushed = {"image": image, "imagePushSecret": "registry"} if image else claimed("plain")
+    pulled = {"image": image, "imagePullSecrets": ["registry"]} if image else claimed("plain")
     rows = "".join(json.dumps(row) + "\n" for row in taught_rows(200))
     for name, files in (("facts", {"train.jsonl": rows}), ("training", {"training_config.yaml": json.dumps(CONFIG)})):
         meta = {"name": name, "namespace": "default"}
         cluster.create(CONFIG_MAP, {"apiVersion": "v1", "kind": "ConfigMap", "metadata": meta, "data": files})
 
     # One whose trainer is killed half-way, beside an undisturbed one.
-    for name in ("killed", "plain"):
-        cluster.create(WORKSPACE, tuning(name, name))
+    cluster.create(WORKSPACE, tuning("killed", claimed("killed")))
+    cluster.create(WORKSPACE, tuning("plain", pushed))
     until(lambda: any(line["step"] >= STEPS // 2 for line in cluster.output("killed").progress()))
     os.kill(cluster.trainer("killed"), signal.SIGKILL)
 
@@ -166,17 +197,18 @@ def test_a_fact_is_taught_with_and_without_a_kill_and_served(cluster: Cluster) -
     assert status["state"] == "Succeeded", status
     conditions = {item["type"]: item["status"] for item in status["conditions"]}
     assert conditions["JobStarted"] == conditions["WorkspaceSucceeded"] == "True"
-    losses = [line["loss"] for line in cluster.output("plain").progress() if "loss" in line]
-    assert len(losses) == STEPS and losses[-1] < losses[0] / 10
+    until(lambda: cluster.read(WORKSPACE, "plain")["status"]["progress"]["step"] == STEPS)
 
     until(lambda: cluster.state("killed") == "Succeeded", lambda: cluster.read(WORKSPACE, "killed"))
     assert cluster.pod_of("killed")["status"]["containerStatuses"][0]["restartCount"] == 1
     steps = [line["step"] for line in cluster.output("killed").progress() if "loss" in line]
     twice = {step for step in steps if steps.count(step) > 1}
+    losses = [line["loss"] for line in cluster.output("killed").progress() if "loss" in line]
+    assert losses[-1] < losses[0] / 10
     assert set(steps) == set(range(1, STEPS + 1)) and len(twice) <= INTERVAL and max(map(steps.count, steps)) <= 2
 
     # Both adapters beside their base.
-    cluster.create(WORKSPACE, serving("serve", "plain", "killed"))
+    cluster.create(WORKSPACE, serving("serve", plain=pulled, killed=claimed("killed")))
     until(lambda: cluster.state("serve") == "Ready", lambda: cluster.read(WORKSPACE, "serve"))
     address = f"http://{cluster.pod_of('serve')['status']['podIP']}:5000"
     assert complete(address, "phi-3.5-mini-instruct") == OLD_ANSWER

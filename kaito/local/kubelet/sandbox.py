@@ -90,13 +90,18 @@ class Sandbox:
 
     async def _files(self, volume: Json, read: ReadReference, address: str) -> dict[str, bytes]:
         """What is in the volume from the start, by path."""
-        sources = [volume, *((volume.get("projected") or {}).get("sources") or [])]
+        plain = {key: value for key, value in volume.items() if key != "projected"}
+        # In a projected volume a Secret is called by `name`, elsewhere by `secretName`.
+        sources = [(plain, plain)] + [
+            (source, {"projected": {"sources": [source]}})
+            for source in (volume.get("projected") or {}).get("sources") or []
+        ]
         files: dict[str, bytes] = {}
-        for source in sources:
+        for source, holder in sources:
             for item in (source.get("downwardAPI") or {}).get("items") or []:
                 files[item["path"]] = _downward(item, self._pod, address)
             chosen = source.get("configMap") or source.get("secret")
-            for reference in references_of_volume({k: v for k, v in source.items() if k != "projected"}):
+            for reference in references_of_volume(holder):
                 values = await read(reference)
                 if values is None and not reference.is_optional:
                     raise ConfigError(f'{reference.kind} "{reference.name}" not found')

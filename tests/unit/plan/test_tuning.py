@@ -291,8 +291,11 @@ def test_a_run_goes_from_pending_over_running_to_succeeded_and_is_then_left_alon
     assert [type(action) for action in life.act(12)] == []  # the answer is young
     assert any(isinstance(action, Read) for action in life.act(60))
     life.end_job("Complete")
-    life.run_pod(container_status(terminated={"exitCode": 0}), phase="Succeeded")
-    told = [action for action in life.settle(70) if isinstance(action, Emit)]
+    ended = {"exitCode": 0, "finishedAt": at(65)}
+    life.run_pod(container_status(terminated=ended), phase="Succeeded")
+    actions = life.settle(70)
+    assert [action.key for action in actions if isinstance(action, Read)] == [read.key]  # its last line, once
+    told = [action for action in actions if isinstance(action, Emit)]
     assert [action.message for action in told] == ["the adapter is written"]
     assert (life.status["state"], life.status["blockers"]) == ("Succeeded", [])
     assert {life.condition(type_)[0] for type_ in ("JobStarted", "WorkspaceSucceeded", "ResourceReady")} == {"True"}

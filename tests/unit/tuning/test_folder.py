@@ -91,6 +91,27 @@ def test_what_ran_out_is_told_with_what_to_change(
     assert is_quantized is False or "qlora" not in str(found)
 
 
+def test_a_write_that_came_short_is_a_full_disk_whatever_torch_makes_of_it(tmp_path: Path) -> None:
+    """As seen on a volume of 600 KiB: the second error hides the first."""
+    try:
+        try:
+            raise RuntimeError("basic_ios::clear: iostream error")
+        except RuntimeError:
+            raise RuntimeError("[enforce fail at inline_container.cc:672] . unexpected pos 291264 vs 291156")  # noqa: B904
+    except RuntimeError as error:
+        found = understand(error, ARGS, output_dir=tmp_path, is_quantized=False)
+    assert found is not None and "is full" in str(found)
+
+
+def test_what_a_full_disk_cut_short_makes_room_for_the_reason(tmp_path: Path) -> None:
+    folder = OutputFolder(tmp_path)
+    for name in ("checkpoint-5", "checkpoint-10"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "checkpoint-5" / "trainer_state.json").write_text('{"global_step": 5}')
+    folder.fail("ResourceError", "full", 3, NOW)
+    assert [path.name for path in tmp_path.glob("checkpoint-*")] == ["checkpoint-5"]
+
+
 def test_other_errors_are_not_taken_for_resources(tmp_path: Path) -> None:
     assert understand(ValueError("shape"), ARGS, output_dir=tmp_path, is_quantized=False) is None
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import anyio
 
+from kaito.local.kubelet.references import Reference
 from kaito.local.kubelet.sandbox import Roots, Sandbox, rewrite
 
 
@@ -41,3 +42,33 @@ def test_a_folder_that_holds_mounts_lists_them(tmp_path: Path) -> None:
     assert sorted(path.name for path in folder.iterdir() if path.is_dir()) == ["one", "two"]
     assert (folder / "one" / "adapter_config.json").read_text() == "{}"
     assert rewrite("/mnt", mounts) == "/mnt" and rewrite("/mnt/adapters", mounts) == "/mnt/adapters"
+
+
+def test_secrets_of_a_projected_volume_lie_where_their_items_say(tmp_path: Path) -> None:
+    """Registry credentials: one file of each Secret, all in one folder."""
+    sources = [
+        {"secret": {"name": name, "items": [{"key": ".dockerconfigjson", "path": f"{name}/config.json"}]}}
+        for name in ("one", "two")
+    ]
+    volumes = [{"name": "auth", "projected": {"sources": sources}}, {"name": "whole", "secret": {"secretName": "one"}}]
+    meta = {"namespace": "default", "name": "p", "uid": "u"}
+    sandbox = Sandbox(Roots(tmp_path / "pods", tmp_path, tmp_path), {"metadata": meta, "spec": {"volumes": volumes}})
+    sandbox.make()
+
+    async def read(reference: Reference) -> dict[str, bytes]:
+        return {".dockerconfigjson": reference.name.encode()}
+
+    async def make() -> None:
+        await sandbox.make_volumes(read, "127.0.0.1")
+
+    anyio.run(make)
+    found = {str(path.relative_to(sandbox.path / "volumes")): path.read_text() for path in _files(sandbox.path)}
+    assert found == {
+        "auth/one/config.json": "one",
+        "auth/two/config.json": "two",
+        "whole/.dockerconfigjson": "one",
+    }
+
+
+def _files(folder: Path) -> list[Path]:
+    return [path for path in folder.rglob("*") if path.is_file()]
