@@ -46,6 +46,7 @@ class StateGraph:
         self._referenced: frozenset[ObjectRef] | None = None  # None: to be computed
         self._by_kind = {row.kind.kind: row for row in self.rows.values()}
         self._named_kinds = frozenset(row.kind.kind for row in self.rows.values() if row.by_name)
+        self._root_stores = {row.kind.kind: self.stores[row.kind] for row in self.rows.values() if row.is_root}
         self._root_kinds = frozenset(row.kind.kind for row in self.rows.values() if row.is_root)
 
     # What goes in.
@@ -178,8 +179,10 @@ class StateGraph:
             self._add_roots_towards(key, found)
 
     def _add_roots(self, edges: tuple[Key, ...], found: set[ObjectRef]) -> None:
+        """A name that could be a root's is none until there is one: nobody plans for what does not exist."""
         for key in edges:
-            if type(key) is ObjectRef and key.kind in self._root_kinds:
+            store = self._root_stores.get(key.kind) if type(key) is ObjectRef else None
+            if store is not None and store.get(key) is not None:
                 found.add(key)
 
     def _add_roots_towards(self, key: Key, found: set[ObjectRef]) -> None:
