@@ -181,7 +181,9 @@ class StateGraph:
     def _add_roots(self, edges: tuple[Key, ...], found: set[ObjectRef]) -> None:
         """A name that could be a root's is none until there is one: nobody plans for what does not exist."""
         for key in edges:
-            store = self._root_stores.get(key.kind) if type(key) is ObjectRef else None
+            if type(key) is not ObjectRef:
+                continue
+            store = self._root_stores.get(key.kind)
             if store is not None and store.get(key) is not None:
                 found.add(key)
 
