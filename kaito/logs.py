@@ -12,6 +12,8 @@ import structlog
 
 class Event(StrEnum):
     OPERATOR_STARTED = "operator started"
+    WEBHOOK_STARTED = "webhook started"
+    WEBHOOK_NOT_SET_UP = "webhook not set up"
     OPERATOR_STOPPED = "operator stopped"
     LEADERSHIP_GAINED = "leadership gained"
     LEADERSHIP_LOST = "leadership lost"

@@ -32,7 +32,10 @@ from kaito.logs import Event, set_up_logs
 from kaito.operator import Operator
 from kaito.plan.actions import Emit, Plan
 from kaito.settings import PlanSettings
+from kaito.state.graph_view import GraphView
 from kaito.web.probes import parse_address, serve_probes
+from kaito.webhook.keeper import Keeper, service_names
+from kaito.webhook.server import Webhook, serve_webhook
 
 NAMESPACE_FILE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
 COMPONENT = "kaito-operator"
@@ -65,6 +68,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--inference-image", metavar="IMAGE", help="the model server's image")
     parser.add_argument("--tuning-image", metavar="IMAGE", help="the trainer's image")
     parser.add_argument(
+        "--webhook-bind-address",
+        default="",
+        metavar="ADDR",
+        help="serve the admission webhook over HTTPS, for example :9443 (default: not at all)",
+    )
+    parser.add_argument("--webhook-service", default="kaito-webhook", metavar="NAME", help="the webhook's Service")
+    parser.add_argument(
         "--journal-dir",
         type=Path,
         default=Path(tempfile.gettempdir()),
@@ -79,6 +89,8 @@ def run(args: argparse.Namespace) -> int:
     try:
         set_up_logs(args.log_format, args.log_level)
         parse_address(args.metrics_bind_address)
+        if args.webhook_bind_address:
+            parse_address(args.webhook_bind_address)
         status, _ = run_until_signal(partial(_serve, args))
     except (ValueError, Unauthorized, OSError) as error:
         print(f"kaito operator: {error}", file=sys.stderr)
@@ -102,6 +114,8 @@ async def _serve(args: argparse.Namespace) -> int:
         namespace=args.namespace or _own_namespace(),
         metrics_address=args.metrics_bind_address,
         journal_dir=args.journal_dir,
+        webhook_address=args.webhook_bind_address,
+        webhook_service=args.webhook_service,
     )
     return 0
 
@@ -114,6 +128,8 @@ async def operate(
     namespace: str = OPERATOR_NAMESPACE,
     metrics_address: str = "127.0.0.1:0",
     journal_dir: Path | None = None,
+    webhook_address: str = "",
+    webhook_service: str = "",
     task_status: anyio.abc.TaskStatus[None] = anyio.TASK_STATUS_IGNORED,
 ) -> None:
     """Runs until cancelled; raises LeaseLost when another replica takes over. `task_status`: when it listens."""
@@ -168,10 +184,29 @@ async def operate(
         queue_depth=lambda: len(operator.runner.queue),
         watch_ages_s=lambda: operator.supervisor.ages_s(anyio.current_time()),
     )
+
+    async def serve_admission() -> None:
+        """Beside everything else: an operator that may not read its Secret reconciles all the same, and says so."""
+        keeper = Keeper(
+            client,
+            namespace=namespace,
+            names=service_names(webhook_service, namespace),
+            now=wall_clock,
+            on_trouble=lambda error: log.warning(Event.WEBHOOK_NOT_SET_UP, error=str(error)),
+        )
+        async with anyio.create_task_group() as tasks:
+            await tasks.start(keeper.run)
+            webhook = Webhook(client, GraphView(operator.graph), settings)
+            async with serve_webhook(webhook_address, webhook, keeper.context) as port:
+                log.info(Event.WEBHOOK_STARTED, port=port)
+                await anyio.sleep_forever()
+
     try:
         async with serve_probes(metrics_address, missing=operator.graph.missing, exposition=metrics.exposition) as port:
             log.info(Event.OPERATOR_STARTED, port=port, leader_elect=leader_elect)
             async with anyio.create_task_group() as tasks:
+                if webhook_address:
+                    tasks.start_soon(serve_admission)
                 if leader_elect:
                     await tasks.start(leadership.run)
                 tasks.start_soon(recorder.run)

@@ -1,4 +1,4 @@
-"""kaito estimate, preset and manifests: what they print, and what they say of what they do not know."""
+"""kaito estimate and preset: what they print, and what they say of what they do not know."""
 
 from __future__ import annotations
 
@@ -75,18 +75,3 @@ def test_a_preset_is_shown_by_any_of_its_names(capsys: pytest.CaptureFixture[str
     assert "mistralai/Mistral-7B-v0.3" in shown and "aliases           mistral-7b" in shown
     status, _, error = out(capsys, "preset", "show", "mistrall-7b")
     assert status == 2 and "did you mean mistral-7b" in error
-
-
-def test_the_manifests_in_the_tree_are_the_generated_ones(capsys: pytest.CaptureFixture[str]) -> None:
-    crds = Path(__file__).parents[3] / "manifests" / "crds"
-    assert out(capsys, "manifests", "--check", f"--dir={crds}") == (0, "", "")
-
-
-def test_a_manifest_that_is_out_of_date_is_named_and_then_written(
-    capsys: pytest.CaptureFixture[str], tmp_path: Path
-) -> None:
-    (tmp_path / "kaito.sh_workspaces.yaml").write_text("old")
-    status, _, error = out(capsys, "manifests", "--check", f"--dir={tmp_path}")
-    assert status == 1 and "kaito.sh_workspaces.yaml is out of date: run `kaito manifests`" in error
-    assert out(capsys, "manifests", f"--dir={tmp_path}")[0] == 0
-    assert out(capsys, "manifests", "--check", f"--dir={tmp_path}")[0] == 0

@@ -71,10 +71,10 @@ def test_a_config_map_of_the_files_counts_and_a_missing_one_is_an_error(
 @pytest.mark.parametrize(
     ("body", "complaint"),
     [
-        (workspace("phi", preset="phi-5"), "'phi-5' is not in the catalogue"),
+        (workspace("phi", preset="phi-5"), "'phi-5': is not in the catalogue"),
         (workspace("phi", instance_type="Standard_NC24ads_A100_v5"), "'Standard_NC24ads_A100_v5'"),
         (workspace("phi", inference={"preset": 7}), "inference.preset"),
-        (workspace("1phi"), "must start with a letter"),
+        (workspace("1phi"), "beginning with a letter"),
     ],
 )
 def test_what_is_wrong_with_a_workspace_is_an_error(

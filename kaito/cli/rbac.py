@@ -1,0 +1,76 @@
+"""The operator's RBAC, from what it watches (KINDS) and does: no verb by hand, none too many."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from kaito.api.core import EVENT, LEASE, POD, SECRET
+from kaito.api.meta import Json, ResourceKind
+from kaito.kube.leadership import LOCK_NAME
+from kaito.state.kinds import KINDS
+from kaito.webhook.keeper import CONFIGURATION, CONFIGURATION_NAME, SECRET_NAME
+
+NAME, NAMESPACE = "kaito-operator", "kaito-workspace"
+GROUP = "rbac.authorization.k8s.io"
+
+
+def cluster_rules() -> list[Json]:
+    """What the operator may do in every namespace."""
+    return [
+        *_of_kinds(),
+        _rule(POD, ["get"], subresource="log"),  # Read actions: the last words of a container
+        _rule(EVENT, ["create", "patch"]),  # Emit actions
+        _rule(CONFIGURATION, ["get", "patch"], names=[CONFIGURATION_NAME]),  # the webhook's authority
+    ]
+
+
+def namespace_rules() -> list[Json]:
+    """What it may do in its own namespace. A create cannot be limited to a name: the object has none yet."""
+    return [
+        _rule(LEASE, ["create"]),
+        _rule(LEASE, ["get", "patch"], names=[LOCK_NAME]),
+        _rule(SECRET, ["create"]),
+        _rule(SECRET, ["get", "patch"], names=[SECRET_NAME]),
+    ]
+
+
+def objects() -> list[Json]:
+    """ServiceAccount, roles and bindings."""
+    subject = {"kind": "ServiceAccount", "name": NAME, "namespace": NAMESPACE}
+    return [
+        {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": NAME, "namespace": NAMESPACE}},
+        _role("ClusterRole", {"name": NAME}, cluster_rules()),
+        _binding("ClusterRole", {"name": NAME}, subject),
+        _role("Role", {"name": NAME, "namespace": NAMESPACE}, namespace_rules()),
+        _binding("Role", {"name": NAME, "namespace": NAMESPACE}, subject),
+    ]
+
+
+def _of_kinds() -> Iterator[Json]:
+    for row in KINDS:
+        yield _rule(row.kind, list(row.verbs))
+        if row.is_root:
+            yield _rule(row.kind, ["patch"], subresource="status")  # PatchStatus actions
+            # Children block their owner's deletion; OwnerReferencesPermissionEnforcement asks for this.
+            yield _rule(row.kind, ["update"], subresource="finalizers")
+
+
+def _rule(kind: ResourceKind, verbs: list[str], *, subresource: str = "", names: list[str] | None = None) -> Json:
+    resource = f"{kind.plural}/{subresource}" if subresource else kind.plural
+    rule: Json = {"apiGroups": [kind.group], "resources": [resource], "verbs": verbs}
+    return rule | ({"resourceNames": names} if names else {})
+
+
+def _role(kind: str, metadata: Json, rules: list[Json]) -> Json:
+    return {"apiVersion": f"{GROUP}/v1", "kind": kind, "metadata": dict(metadata), "rules": rules}
+
+
+def _binding(kind: str, metadata: Json, subject: Json) -> Json:
+    role = {"apiGroup": GROUP, "kind": kind, "name": NAME}
+    return {
+        "apiVersion": f"{GROUP}/v1",
+        "kind": f"{kind}Binding",
+        "metadata": dict(metadata),
+        "roleRef": role,
+        "subjects": [dict(subject)],
+    }
