@@ -17,6 +17,7 @@ class Event(StrEnum):
     OPERATOR_STOPPED = "operator stopped"
     LEADERSHIP_GAINED = "leadership gained"
     LEADERSHIP_LOST = "leadership lost"
+    LEASE_FAILED = "lease neither read nor written"
     ROOT_RECONCILED = "root reconciled"
     WATCH_FAILED = "watch failed"
     EXPECTATION_EXPIRED = "expectation expired"

@@ -143,6 +143,12 @@ async def operate(
         now=wall_clock,
         rng=Random(),
         changed=lambda: _lead(operator, log),
+        on_trouble=lambda error: log.warning(
+            Event.LEASE_FAILED,
+            namespace=namespace,
+            error=str(error),
+            remedy="make the namespace, name another with --namespace, or run one replica with --no-leader-elect",
+        ),
     )
 
     def emit(action: Emit) -> None:

@@ -26,7 +26,7 @@ class LeaseLost(Exception):
 
 
 class Leadership:
-    """`changed` is called when we begin to lead."""
+    """`changed` is called when we begin to lead, `on_trouble` when the lease can be neither read nor written."""
 
     def __init__(
         self,
@@ -37,8 +37,10 @@ class Leadership:
         now: Clock,
         rng: Random,
         changed: Callable[[], None] = lambda: None,
+        on_trouble: Callable[[ApiError], None] = lambda _: None,
     ) -> None:
         self._client, self._now, self._rng, self._changed = client, now, rng, changed
+        self._on_trouble = on_trouble
         self._ref = LEASE.ref(namespace, LOCK_NAME)
         self.machine = LeaseMachine(identity, duration_s=LEASE_S)
         self.is_leader = False
@@ -55,8 +57,8 @@ class Leadership:
                 try:
                     with anyio.move_on_after(RETRY_S):
                         await self._turn()
-                except ApiError:
-                    pass  # tried again below; the deadline of the lease decides
+                except ApiError as error:
+                    self._on_trouble(error)  # tried again below; the deadline of the lease decides
                 self._settle()
                 await anyio.sleep(self._rng.uniform(0.8, 1.0) * RETRY_S)
         finally:

@@ -121,6 +121,20 @@ def test_a_replica_that_cannot_renew_stops_writing_in_time_and_ends() -> None:
     run(scenario)
 
 
+def test_a_lease_that_has_no_namespace_is_told_not_waited_for_in_silence() -> None:
+    async def scenario() -> None:
+        told: list[Exception] = []
+        cluster = Cut(clock)
+        leadership = Leadership(
+            cluster, namespace="absent", identity="a", now=clock, rng=Random(0), on_trouble=told.append
+        )
+        with anyio.move_on_after(1):
+            await leadership.run()
+        assert [str(error) for error in told] == ['namespaces "absent" not found']
+
+    run(scenario)
+
+
 def test_the_posts_entry_is_moved_into_the_applys_and_others_stay() -> None:
     post = {"manager": "kaito", "operation": "Update", "apiVersion": "v1", "fieldsV1": {"f:spec": {"f:a": {}}}}
     apply = {"manager": "kaito", "operation": "Apply", "apiVersion": "v1", "fieldsV1": {"f:spec": {"f:b": {}}}}
