@@ -13,12 +13,13 @@ import anyio
 from kaito.api.meta import Json
 from kaito.cli.clients import open_client
 from kaito.cli.plan_report import Report, report_json, report_lines, report_of
-from kaito.cli.plan_world import against, offline, read_files, ref_of
+from kaito.cli.plan_world import FilesOnly, against, offline, read_files, ref_of
 from kaito.cli.prices import Prices, load_prices
 from kaito.cli.what_if import comparison, parse_what_if
 from kaito.clock import wall_clock
 from kaito.kube.errors import ApiError
 from kaito.plan.preview import preview
+from kaito.plan.validate import violations
 from kaito.settings import PlanSettings
 from kaito.state.graph import StateGraph
 from kaito.state.graph_view import GraphView
@@ -57,7 +58,11 @@ def run(args: argparse.Namespace) -> int:
         return ERROR
     for warning in warnings:
         print(f"kaito plan: warning: {warning}", file=sys.stderr)
-    reports = [_report(body, graph, settings, prices) for body, graph in zip(workspaces, graphs, strict=True)]
+    is_offline = args.kubeconfig is None
+    reports = [
+        _report(body, graph, settings, prices, is_offline=is_offline)
+        for body, graph in zip(workspaces, graphs, strict=True)
+    ]
     if args.output == "json":
         print(json.dumps([report_json(report) for report in reports], indent=2))
     else:
@@ -87,5 +92,9 @@ async def _against_all(kubeconfig: Path, workspaces: list[Json], config_maps: li
         await client.aclose()
 
 
-def _report(body: Json, graph: StateGraph, settings: PlanSettings, prices: Prices) -> Report:
-    return report_of(preview(GraphView(graph), ref_of(body), wall_clock(), settings), prices)
+def _report(body: Json, graph: StateGraph, settings: PlanSettings, prices: Prices, *, is_offline: bool) -> Report:
+    view = GraphView(graph)
+    facts = FilesOnly(view) if is_offline else view
+    written = body | {"metadata": body["metadata"] | {"namespace": ref_of(body).namespace}}
+    broken = violations(written, facts=facts, settings=settings)
+    return report_of(preview(view, ref_of(body), wall_clock(), settings), prices, broken)

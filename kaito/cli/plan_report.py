@@ -15,6 +15,7 @@ from kaito.plan.actions import Apply, Create, Delete
 from kaito.plan.estimate import CONTEXT_TOKENS_DEFAULT
 from kaito.plan.preview import Preview, Step
 from kaito.plan.sizing import Sizing
+from kaito.plan.validate import Violation
 from kaito.plan.verdict import Failed, Ready
 
 SIGNS = {"create": "+", "change": "~", "delete": "-", "keep": "="}
@@ -27,10 +28,20 @@ class Report:
     preview: Preview
     row: Row | None
     prices: Prices
-    warnings: tuple[str, ...] = ()
+    broken: tuple[Violation, ...] = ()  # rules, as the admission webhook judges them
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        found = tuple(str(violation) for violation in self.broken if violation.severity == "warning")
+        blocked = self.preview.blocked
+        is_waiting = blocked is not None and not isinstance(blocked, Failed | Ready)
+        return (*found, blocked.message) if blocked is not None and is_waiting else found
 
     @property
     def errors(self) -> tuple[str, ...]:
+        """Of the rules; what the planner itself stumbles on is told where no rule says it already."""
+        if refused := tuple(str(violation) for violation in self.broken if violation.severity == "error"):
+            return refused
         blocked = self.preview.blocked
         found = self.preview.errors
         return (*found, f"{blocked.message}: {blocked.next_step}") if isinstance(blocked, Failed) else found
@@ -40,15 +51,12 @@ class Report:
         return {verb: verbs.count(verb) for verb in ("create", "change", "delete")}
 
 
-def report_of(preview: Preview, prices: Prices, warnings: tuple[str, ...] = ()) -> Report:
+def report_of(preview: Preview, prices: Prices, broken: tuple[Violation, ...] = ()) -> Report:
     sizing = preview.sizing
     row = None
     if sizing is not None and sizing.preset is not None and sizing.sku is not None:
         (row,) = rows(sizing.preset, [sizing.sku], sizing.context_tokens or CONTEXT_TOKENS_DEFAULT, prices)
-    blocked = preview.blocked
-    if blocked is not None and not isinstance(blocked, Failed | Ready):
-        warnings = (*warnings, blocked.message)
-    return Report(preview, row, prices, warnings)
+    return Report(preview, row, prices, broken)
 
 
 def verb_of(step: Step) -> str:

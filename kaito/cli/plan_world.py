@@ -10,16 +10,18 @@ from typing import Any
 import msgspec
 import yaml
 
-from kaito.api.core import CONFIG_MAP
-from kaito.api.meta import Json, ObjectRef
+from kaito.api.core import CONFIG_MAP, ConfigMap
+from kaito.api.meta import Json, ObjectRef, ResourceKind
 from kaito.api.names import FINALIZERS
 from kaito.api.workspace import WORKSPACE
 from kaito.cli.listed import SKU_FILE, graph_around, put
 from kaito.clock import rfc3339
 from kaito.kube.client import KubeClient
 from kaito.kube.errors import NotFound
+from kaito.plan.validate.rules import NothingKnown
 from kaito.state.events import Init, InitDone
 from kaito.state.graph import StateGraph
+from kaito.state.view import ClusterView
 
 UID_TO_BE = "00000000-0000-0000-0000-000000000000"  # the server gives one
 FILE_BYTES_MAX = 4 << 20
@@ -58,6 +60,19 @@ def _documents(path: Path) -> list[Any]:
         raise ValueError(f"{path}: {error.strerror}") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ValueError(f"{path} is not YAML: {error}") from error
+
+
+class FilesOnly(NothingKnown):
+    """What rules may know without a cluster: the ConfigMaps of the files."""
+
+    def __init__(self, view: ClusterView) -> None:
+        self._view = view
+
+    def config_map(self, namespace: str, name: str) -> ConfigMap | None:
+        return self._view.config_map(namespace, name)
+
+    def is_synced_ref(self, kind: ResourceKind, namespace: str, name: str) -> bool:
+        return kind == CONFIG_MAP and self.config_map(namespace, name) is not None
 
 
 def ref_of(body: Json) -> ObjectRef:
