@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import aiohttp
+import msgspec
 
 from kaito.api.core import POD
 from kaito.api.meta import Json, ObjectRef, ResourceKind
@@ -173,8 +174,8 @@ class KubernetesAsyncioClient:
     async def _json(self, method: str, path: str, **more: Any) -> Json:
         body = await self._bytes(method, path, **more)
         try:
-            found: Json = json.loads(body)
-        except ValueError as error:
+            found: Json = msgspec.json.decode(body)
+        except msgspec.DecodeError as error:
             raise errors.ServerError(f"{method} {path}: the answer is not JSON: {body[:80]!r}") from error
         return found
 
@@ -202,7 +203,7 @@ class KubernetesAsyncioClient:
                 method,
                 self._configuration.host.rstrip("/") + path,
                 params=query,
-                data=None if body is None else json.dumps(body).encode(),
+                data=None if body is None else msgspec.json.encode(body),
                 headers=await self._headers(content_type if body is not None else None),
                 timeout=aiohttp.ClientTimeout(total=timeout_s, sock_connect=CONNECT_TIMEOUT_S),
                 proxy=self._configuration.proxy,

@@ -13,6 +13,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import msgspec
+
 from kaito.api.meta import Json
 from kaito.api.names import DESIRED_HASH_ANNOTATION
 from kaito.api.quantity import same_quantity
@@ -59,7 +61,7 @@ def desired_hash(body: Json) -> str:
     metadata = body.get("metadata", {})
     annotations = {k: v for k, v in metadata.get("annotations", {}).items() if k != DESIRED_HASH_ANNOTATION}
     bare = body | {"metadata": metadata | {"annotations": annotations}}
-    return hashlib.sha256(json.dumps(bare, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+    return hashlib.sha256(msgspec.json.encode(bare, order="sorted")).hexdigest()
 
 
 def stamped(body: Json) -> Json:

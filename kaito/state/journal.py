@@ -28,7 +28,7 @@ from kaito.api.meta import ObjectRef, ResourceKind
 from kaito.state.events import Apply, Delete, Init, InitApply, InitDone, WatchEvent
 from kaito.state.view import Answer
 
-ENTRIES_MAX = 2_000
+ENTRIES_MAX = 1_000  # an entry keeps an object or a plan alive: 20 to 30 KB where it is a Workspace
 
 What: TypeAlias = Literal[
     "discovered", "listed", "applied", "deleted", "absent", "named", "forgotten", "answered", "planned", "ended"
