@@ -7,6 +7,7 @@ import json
 import sys
 from functools import partial
 from pathlib import Path
+from typing import TypeAlias
 
 import anyio
 
@@ -19,12 +20,14 @@ from kaito.cli.what_if import comparison, parse_what_if
 from kaito.clock import wall_clock
 from kaito.kube.errors import ApiError
 from kaito.plan.preview import preview
-from kaito.plan.validate import violations
+from kaito.plan.validate import validate
 from kaito.settings import PlanSettings
 from kaito.state.graph import StateGraph
 from kaito.state.graph_view import GraphView
 
 NOTHING, ERROR, CHANGES = 0, 1, 2
+
+World: TypeAlias = tuple[StateGraph, Json | None]  # and the Workspace that the cluster has
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -52,7 +55,7 @@ def run(args: argparse.Namespace) -> int:
         prices = load_prices(args.prices)
         workspaces, config_maps, warnings = read_files([Path(name) for name in args.filename])
         settings = PlanSettings(cloud_provider=args.cloud_provider, node_provisioner=args.node_provisioner)
-        graphs = _graphs(args.kubeconfig, workspaces, config_maps)
+        worlds = _worlds(args.kubeconfig, workspaces, config_maps)
     except (ValueError, ApiError) as error:
         print(f"kaito plan: {error}", file=sys.stderr)
         return ERROR
@@ -60,8 +63,8 @@ def run(args: argparse.Namespace) -> int:
         print(f"kaito plan: warning: {warning}", file=sys.stderr)
     is_offline = args.kubeconfig is None
     reports = [
-        _report(body, graph, settings, prices, is_offline=is_offline)
-        for body, graph in zip(workspaces, graphs, strict=True)
+        _report(body, graph, live, settings, prices, is_offline=is_offline)
+        for body, (graph, live) in zip(workspaces, worlds, strict=True)
     ]
     if args.output == "json":
         print(json.dumps([report_json(report) for report in reports], indent=2))
@@ -76,15 +79,15 @@ def run(args: argparse.Namespace) -> int:
     return CHANGES if is_open else NOTHING
 
 
-def _graphs(kubeconfig: str | None, workspaces: list[Json], config_maps: list[Json]) -> list[StateGraph]:
+def _worlds(kubeconfig: str | None, workspaces: list[Json], config_maps: list[Json]) -> list[World]:
     if kubeconfig is None:
-        return [offline(body, config_maps, wall_clock()) for body in workspaces]
+        return [(offline(body, config_maps, wall_clock()), None) for body in workspaces]
     if not Path(kubeconfig).is_file():
         raise ValueError(f"--kubeconfig {kubeconfig!r}: no such file")
     return anyio.run(partial(_against_all, Path(kubeconfig), workspaces, config_maps), backend="asyncio")
 
 
-async def _against_all(kubeconfig: Path, workspaces: list[Json], config_maps: list[Json]) -> list[StateGraph]:
+async def _against_all(kubeconfig: Path, workspaces: list[Json], config_maps: list[Json]) -> list[World]:
     client = await open_client(kubeconfig)
     try:
         return [await against(client, body, config_maps, wall_clock()) for body in workspaces]
@@ -92,9 +95,10 @@ async def _against_all(kubeconfig: Path, workspaces: list[Json], config_maps: li
         await client.aclose()
 
 
-def _report(body: Json, graph: StateGraph, settings: PlanSettings, prices: Prices, *, is_offline: bool) -> Report:
+def _report(
+    body: Json, graph: StateGraph, live: Json | None, settings: PlanSettings, prices: Prices, *, is_offline: bool
+) -> Report:
     view = GraphView(graph)
-    facts = FilesOnly(view) if is_offline else view
     written = body | {"metadata": body["metadata"] | {"namespace": ref_of(body).namespace}}
-    broken = violations(written, facts=facts, settings=settings)
+    broken = validate(written, live, FilesOnly(view) if is_offline else view, settings)
     return report_of(preview(view, ref_of(body), wall_clock(), settings), prices, broken)

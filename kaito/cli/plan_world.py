@@ -18,7 +18,7 @@ from kaito.cli.listed import SKU_FILE, graph_around, put
 from kaito.clock import rfc3339
 from kaito.kube.client import KubeClient
 from kaito.kube.errors import NotFound
-from kaito.plan.validate.rules import NothingKnown
+from kaito.plan.validate import NothingKnown
 from kaito.state.events import Init, InitDone
 from kaito.state.graph import StateGraph
 from kaito.state.view import ClusterView
@@ -92,8 +92,10 @@ def offline(body: Json, config_maps: Iterable[Json], now: datetime) -> StateGrap
     return graph
 
 
-async def against(client: KubeClient, body: Json, config_maps: Iterable[Json], now: datetime) -> StateGraph:
-    """The cluster as it is, with this Workspace as it would be after `kubectl apply`."""
+async def against(
+    client: KubeClient, body: Json, config_maps: Iterable[Json], now: datetime
+) -> tuple[StateGraph, Json | None]:
+    """The cluster as it is, with this Workspace as it would be after `kubectl apply`; and the one that it has."""
     ref = ref_of(body)
     try:
         live: Json | None = await client.read(WORKSPACE, ref)
@@ -102,7 +104,7 @@ async def against(client: KubeClient, body: Json, config_maps: Iterable[Json], n
     stored = _stored(body, live, now)
     graph = await graph_around(client, ref.namespace, over=[stored])
     _put_config_maps(graph, config_maps)
-    return graph
+    return graph, live
 
 
 def _stored(body: Json, live: Json | None, now: datetime) -> Json:

@@ -21,7 +21,7 @@ BODY["metadata"] = {"name": "phi", "namespace": "default"}
 
 async def planned(life: Life, body: dict[str, object]) -> Preview:
     before = life.server.store.version
-    graph = await against(life.client, body, [], life.now())  # type: ignore[arg-type]
+    graph, _ = await against(life.client, body, [], life.now())  # type: ignore[arg-type]
     found = preview(GraphView(graph), REF, life.now(), PlanSettings())
     assert life.server.store.version == before, "touches nothing"
     return found
