@@ -182,7 +182,7 @@ class Indexes:
         """Opens what is on disk. An index that cannot be opened is reported, and does not stop the others."""
         await self._in_thread(lambda: self._disk.make_folder(self._root))
         found: list[tuple[IndexFolder, list[Change], int]] = []
-        for path in await self._in_thread(lambda: list(self._root.iterdir())):
+        for path in await self._in_thread(lambda: [one for one in self._root.iterdir() if one.is_dir()]):
             if path.suffix in (".tmp", ".deleted"):
                 await self._in_thread(partial(shutil.rmtree, path, ignore_errors=True))
                 continue

@@ -72,6 +72,7 @@ class Lexical:
 async def retrieve(index: Index, query: Query, vector: Float32s | None, threads: Executor) -> list[Found]:
     """Best first, at most `query.count`. `vector`: of the query; None in mode `sparse`."""
     reading = index.reading
+    vector = None if query.mode == "sparse" else vector
     pool = max(POOL_FACTOR * query.count, POOL_MIN)
     loop = asyncio.get_running_loop()
     where = await loop.run_in_executor(threads, where_of, reading.generation, query.fields)

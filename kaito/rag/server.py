@@ -19,7 +19,8 @@ from kaito.rag.embed.remote import open_remote
 from kaito.rag.embed.rerank import Reranker
 from kaito.rag.guardrails.guard import Guard
 from kaito.rag.metrics import Metrics
-from kaito.rag.persist.disk import Disk
+from kaito.rag.persist.disk import Disk, sole_user
+from kaito.rag.persist.paths import LIVE_FOLDER
 from kaito.rag.registry import Indexes
 from kaito.rag.service import Service
 from kaito.rag.settings import RagSettings
@@ -63,6 +64,7 @@ async def running(settings: RagSettings, embedding: Embedding | None = None) -> 
     """Serves for as long as the block lasts; yields the port. Requests in flight get the grace at the end."""
     limits, in_flight, metrics = settings.limits, InFlight(), Metrics()
     async with AsyncExitStack() as stack:
+        stack.enter_context(sole_user(settings.storage / LIVE_FOLDER))
         if embedding is None:
             embedding = await open_embedding(settings)
             stack.push_async_callback(embedding.close)

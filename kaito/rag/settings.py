@@ -57,7 +57,6 @@ class RagSettings:
     storage: Path = _env("DEFAULT_VECTOR_DB_PERSIST_DIR", DEFAULT_STORAGE)  # noqa: RUF009
     similarity_threshold: float = _env("RAG_SIMILARITY_THRESHOLD", 0.85, ge=0, le=4)
     context_fill_ratio: float = _env("RAG_CONTEXT_TOKEN_FILL_RATIO", 0.5, gt=0, le=1)
-    node_tokens: int = _env("RAG_DOCUMENT_NODE_TOKEN_APPROXIMATION", 500, ge=1)
     top_k_max: int = _env("RAG_MAX_TOP_K", 300, ge=1)
     guardrails: bool = _env("OUTPUT_GUARDRAILS_ENABLED", False)
     guardrails_policy: str = _env("OUTPUT_GUARDRAILS_POLICY_PATH", "")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -89,3 +90,23 @@ def write_whole(disk: Disk, path: Path, pieces: Iterable[bytes]) -> int:
     disk.rename(temporary, path)
     disk.sync_folder(path.parent)
     return size
+
+
+class StorageInUse(OSError):
+    """Another process has the storage folder."""
+
+
+@contextmanager
+def sole_user(folder: Path) -> Iterator[None]:
+    """Holds the folder for this process; a process that dies lets go. Blocking. Raises StorageInUse."""
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with (folder / "lock").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise StorageInUse(
+                errno.EBUSY,
+                f"another process serves the storage folder {folder.parent}: end it, or set another "
+                "DEFAULT_VECTOR_DB_PERSIST_DIR",
+            ) from None
+        yield
