@@ -1,4 +1,4 @@
-"""`kaito preset list | show NAME`: the catalogue of models."""
+"""`kaito preset list | show NAME | generate SOURCE`: the catalogue of models."""
 
 from __future__ import annotations
 
@@ -14,6 +14,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     commands = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
     commands.add_parser("list", help="every model, with its size and context")
     show = commands.add_parser("show", help="all that is known of one model")
+    made = commands.add_parser("generate", help="the catalogue's row of a model of the hub, or of a folder")
+    made.add_argument("source", metavar="ORG/MODEL|DIR", help="asked of $HF_ENDPOINT with $HF_TOKEN, or read from disk")
     show.add_argument("name", metavar="NAME", help="an id, a short name or an alias, in any case")
 
 
@@ -24,12 +26,25 @@ def run(args: argparse.Namespace) -> int:
         ]
         print("\n".join(columns(("MODEL", "WEIGHTS", "CONTEXT", "LICENSE"), rows)))
         return 0
+    if args.action == "generate":
+        return _generate(args.source)
     preset = find_preset(args.name)
     if preset is None:
         known = meant(similar_presets(args.name))
         print(f"kaito preset show: NAME {args.name!r} is not in the catalogue{known}", file=sys.stderr)
         return 2
     print("\n".join(f"{name:<18}{value}" for name, value in facts_of(preset)))
+    return 0
+
+
+def _generate(source: str) -> int:
+    from kaito.cli.preset_generate import HubError, generate, row_of  # brings an HTTP client along
+
+    try:
+        print(row_of(generate(source)), end="")
+    except (HubError, ValueError) as error:
+        print(f"kaito preset generate: {error}", file=sys.stderr)
+        return 1
     return 0
 
 

@@ -75,3 +75,17 @@ def test_a_preset_is_shown_by_any_of_its_names(capsys: pytest.CaptureFixture[str
     assert "mistralai/Mistral-7B-v0.3" in shown and "aliases           mistral-7b" in shown
     status, _, error = out(capsys, "preset", "show", "mistrall-7b")
     assert status == 2 and "did you mean mistral-7b" in error
+
+
+def test_a_row_is_generated_from_a_folder(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    config = {"architectures": ["LlamaForCausalLM"], "max_position_embeddings": 4096, "hidden_size": 4096}
+    config |= {"num_hidden_layers": 32, "num_attention_heads": 32, "num_key_value_heads": 8}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    status, _, error = out(capsys, "preset", "generate", str(tmp_path))
+    assert status == 1 and "no .safetensors" in error
+    with (tmp_path / "model.safetensors").open("wb") as file:
+        file.truncate(3 << 30)
+    status, text, _ = out(capsys, "preset", "generate", str(tmp_path))
+    header, row = (line.split(",") for line in text.splitlines())
+    found = dict(zip(header, row, strict=True))
+    assert status == 0 and found["weights_gib"] == "3.0" and found["kv_heads"] == "8" and found["head_dim"] == "128"
