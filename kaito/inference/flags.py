@@ -51,6 +51,8 @@ FLAGS: tuple[Flag, ...] = (
     Flag("enable-auto-tool-choice", "model", "auto_tool_choice", "bool", "look for tool calls unasked", True),
     Flag("reasoning-parser", "model", "reasoning_parser", "text", "how the model marks its reasoning", True),
     Flag("max-logprobs", "model", "logprobs_max", "int", "alternatives that a request may ask for", True),
+    Flag("kaito-batching", "model", "batching", "text", "auto: continuous where the architecture allows; cohorts",
+         choices=("auto", "cohorts")),
     Flag("host", "server", "host", "text", "address to listen on (environment: KAITO_BIND_ADDRESS)", True),
     Flag("port", "server", "port", "int", "port to listen on (environment: KAITO_BIND_PORT)", True),
     Flag("api-key", "server", "api_keys", "list", "keys, one of which requests carry (also: VLLM_API_KEY)", True),

@@ -51,6 +51,7 @@ class ModelSettings:
     auto_tool_choice: bool = False
     reasoning_parser: str = ""
     logprobs_max: int = 20
+    batching: Literal["auto", "cohorts"] = "auto"  # transformers: cohorts where its paged cache is not wanted
     weights_dir: str = ""  # KAITO_WEIGHTS_DIR
     tiny_dir: str = ""  # KAITO_TINY_DIR
     tiny_architecture: str = ""  # KAITO_TINY_ARCHITECTURE

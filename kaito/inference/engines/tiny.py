@@ -19,6 +19,7 @@ from kaito.inference.engines.tiny_tokenizer import tiny_tokenizer
 FALLBACK = "LlamaForCausalLM"
 SEED = 20260101
 CONTEXT_TOKENS = 4096
+PARAMETERS_MAX = 20_000_000  # what is larger has sizes that the table below does not know
 # Attributes of configurations and their tiny values: those that an architecture has are set.
 SIZES: dict[str, Any] = {
     "hidden_size": 64,
@@ -72,7 +73,10 @@ def make_tiny(folder: Path, architecture: str) -> str:
         torch.manual_seed(SEED)
         model = AutoModelForCausalLM.from_config(config, dtype=torch.float32)
     parameters = sum(parameter.numel() for parameter in model.parameters())
-    stands_in = "" if used == wanted else f" (in place of {wanted}, which this transformers cannot make small)"
+    if used == wanted:
+        stands_in = "" if type(model).__name__ == wanted else f" (the text part: {type(model).__name__})"
+    else:
+        stands_in = f" (in place of {wanted}, which cannot be made small here)"
     note = (
         f"random weights: {used}{stands_in} at {parameters:,} parameters, made here because no real weights were found"
     )
@@ -84,7 +88,10 @@ def make_tiny(folder: Path, architecture: str) -> str:
 
 
 def _tiny_config(architecture: str, tokenizer: Any) -> PretrainedConfig | None:
-    """None where the architecture is not a language model of transformers, or does not fit these sizes."""
+    """None where the architecture is not a language model of transformers, or does not fit these sizes.
+
+    Of a model that also sees or hears it is the text part's.
+    """
     model_type = next((key for key, name in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES.items() if name == architecture), None)
     if model_type is None or not hasattr(transformers, architecture):
         return None
@@ -94,11 +101,12 @@ def _tiny_config(architecture: str, tokenizer: Any) -> PretrainedConfig | None:
         "eos_token_id": tokenizer.eos_token_id,
         "pad_token_id": tokenizer.pad_token_id,
     }
-    known = set(CONFIG_MAPPING[model_type]().to_dict())
     try:
-        config = CONFIG_MAPPING[model_type](**{key: value for key, value in (SIZES | tokens).items() if key in known})
+        usual = CONFIG_MAPPING[model_type]().get_text_config()
+        known = set(usual.to_dict())
+        config = type(usual)(**{key: value for key, value in (SIZES | tokens).items() if key in known})
         with torch.device("meta"):
-            AutoModelForCausalLM.from_config(config)
+            model = AutoModelForCausalLM.from_config(config)
     except (TypeError, ValueError, RuntimeError, KeyError, AttributeError, IndexError, ZeroDivisionError):
         return None
-    return config
+    return config if sum(parameter.numel() for parameter in model.parameters()) <= PARAMETERS_MAX else None

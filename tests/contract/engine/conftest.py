@@ -31,7 +31,7 @@ from kaito.inference.server import listen
 from kaito.inference.settings import Limits, ModelSettings, ServerSettings
 
 NAME = "tiny"
-ENGINES = ["transformers", *(["vllm"] if importlib.util.find_spec("vllm") else [])]
+ENGINES = ["transformers", "transformers-cohorts", *(["vllm"] if importlib.util.find_spec("vllm") else [])]
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,11 +84,16 @@ def reference(checkpoint: Path) -> Reference:
 @pytest_asyncio.fixture(scope="session", loop_scope="session", params=ENGINES)
 async def served(request: pytest.FixtureRequest, checkpoint: Path) -> AsyncIterator[Served]:
     settings = ServerSettings(
-        engine=request.param,
+        engine=request.param.partition("-")[0],
         host="127.0.0.1",
         port=0,
         model=ModelSettings(
-            model=str(checkpoint), served_names=(NAME,), slots_max=8, kv_cache_bytes=16 << 20, context_tokens=1024
+            model=str(checkpoint),
+            served_names=(NAME,),
+            slots_max=8,
+            kv_cache_bytes=16 << 20,
+            context_tokens=1024,
+            batching="cohorts" if request.param.endswith("cohorts") else "auto",
         ),
         limits=Limits(queue_max=64),
     )

@@ -41,6 +41,7 @@ class Adapters:
     _base: str = BASE
     _tokens: list[str] = field(default_factory=list)  # the adapter's key of every token of this step …
     _rows: list[str] = field(default_factory=list)  # … and of every token that logits are made of
+    _by_row: list[str] = field(default_factory=list)  # the adapter's key of every row, where a row is one sequence
     _uniform: str = BASE  # of a step with one adapter only; empty for a mixed one
 
     def key_of(self, name: str) -> str:
@@ -99,11 +100,17 @@ class Adapters:
         """Which adapter the coming step's tokens belong to: (key, tokens) in their order, and the key of every row."""
         if self._peft is None:
             return
+        self._by_row = []
         used = {key for key, _ in spans}
         self._uniform = next(iter(used)) if len(used) == 1 else ""
         if not self._uniform:
             self._tokens = [key for key, count in spans for _ in range(count)]
             self._rows = rows
+
+    def route_rows(self, keys: list[str]) -> None:
+        """The same for a batch of one sequence a row."""
+        self._by_row = keys
+        self._uniform = keys[0] if len(set(keys)) == 1 else ""
 
     def _hook(self) -> None:
         from peft.tuners.lora import LoraLayer
@@ -118,11 +125,13 @@ class Adapters:
         x = args[0]
         if self._uniform:
             return args, {**kwargs, "adapter_names": [self._uniform] * len(x)}
+        if self._by_row:
+            return args, {**kwargs, "adapter_names": self._by_row}
         names = self._tokens if x.shape[1] == len(self._tokens) else self._rows
         return (x.transpose(0, 1), *args[1:]), {**kwargs, "adapter_names": names}
 
     def _after(self, module: Any, args: tuple[Any, ...], output: torch.Tensor) -> torch.Tensor:
-        return output if self._uniform else output.transpose(0, 1)
+        return output if self._uniform or self._by_row else output.transpose(0, 1)
 
 
 def check(folder: Path, rank_max: int) -> None:

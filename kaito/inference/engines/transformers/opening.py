@@ -23,7 +23,9 @@ async def open_transformers(settings: ModelSettings, report: Report) -> Engine:
 def _open(settings: ModelSettings, report: Report, loop: asyncio.AbstractEventLoop) -> Generator:
     report(Progress("importing"))  # torch and transformers: seconds
     from kaito.inference.engines.transformers.adapters import Adapters
-    from kaito.inference.engines.transformers.continuous import ContinuousGenerator
+    from kaito.inference.engines.transformers.cohorts import CohortBatcher
+    from kaito.inference.engines.transformers.continuous import ContinuousBatcher, can_be_paged
+    from kaito.inference.engines.transformers.generator import Batcher, Board, TransformersGenerator
     from kaito.inference.engines.transformers.loading import load
     from kaito.inference.engines.weights import locate
 
@@ -31,7 +33,10 @@ def _open(settings: ModelSettings, report: Report, loop: asyncio.AbstractEventLo
     adapters = Adapters(loaded.model, settings.lora_rank_max)
     _load_adapters(adapters, settings, report)
     report(Progress("starting the engine"))
-    return ContinuousGenerator(loaded, adapters, settings, loop)
+    board = Board(loop)
+    is_paged = settings.batching != "cohorts" and can_be_paged(loaded.model)
+    batch: type[Batcher] = ContinuousBatcher if is_paged else CohortBatcher
+    return TransformersGenerator(loaded, adapters, settings, board, batch(loaded, adapters, settings, board))
 
 
 def _load_adapters(adapters: Any, settings: ModelSettings, report: Report) -> None:

@@ -7,16 +7,15 @@ its own parameters, and leaves the tokens as the highest scores, which transform
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import torch
 
 from kaito.inference.engines.transformers.adapters import BASE, Adapters
+from kaito.inference.engines.transformers.generator import Board
 from kaito.inference.engines.transformers.outbox import Outbox
 from kaito.inference.engines.transformers.sampler import choose
 from kaito.inference.engines.transformers.sequence import Sequence
-from kaito.inference.generation import Failure
 
 
 class StepSampler:
@@ -74,10 +73,8 @@ class StepSampler:
 class Router:
     """Stands in for transformers' OutputRouter: tokens have gone out already, failures go here."""
 
-    def __init__(self, sequences: dict[str, Sequence], outbox: Outbox, explain: Callable[[Exception], Failure]) -> None:
-        self._sequences = sequences
-        self._outbox = outbox
-        self._explain = explain
+    def __init__(self, board: Board) -> None:
+        self._board = board
 
     def deliver(self, output: Any) -> None:
         pass
@@ -86,6 +83,4 @@ class Router:
         pass
 
     def fail_and_deliver(self, state: Any, error: Exception) -> None:
-        if sequence := self._sequences.pop(state.request_id, None):
-            self._outbox.put(sequence.job.sink, sequence.job.index, self._explain(error))
-            self._outbox.flush()
+        self._board.fail(state.request_id, error)
