@@ -104,7 +104,10 @@ def _tiny_config(architecture: str, tokenizer: Any) -> PretrainedConfig | None:
     try:
         usual = CONFIG_MAPPING[model_type]().get_text_config()
         known = set(usual.to_dict())
-        config = type(usual)(**{key: value for key, value in (SIZES | tokens).items() if key in known})
+        sizes = SIZES | tokens
+        if "kv_lora_rank" in known:  # latent attention: no shared heads, and a head's width is its rotated part's
+            sizes |= {"head_dim": sizes["qk_rope_head_dim"], "num_key_value_heads": sizes["num_attention_heads"]}
+        config = type(usual)(**{key: value for key, value in sizes.items() if key in known})
         with torch.device("meta"):
             model = AutoModelForCausalLM.from_config(config)
     except (TypeError, ValueError, RuntimeError, KeyError, AttributeError, IndexError, ZeroDivisionError):

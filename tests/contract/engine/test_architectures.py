@@ -17,7 +17,7 @@ PROMPTS = ["the node", "a watch event changes the state of the world and then", 
 
 @pytest.mark.parametrize(
     "architecture",
-    ["LlamaForCausalLM", "Qwen3ForCausalLM", "Gemma2ForCausalLM", "MambaForCausalLM", "FalconH1ForCausalLM"],
+    ["LlamaForCausalLM", "Qwen3ForCausalLM", "Gemma2ForCausalLM", "MambaForCausalLM", "DeepseekV3ForCausalLM"],
 )
 async def test_greedy_output_is_generates(architecture: str, tmp_path: Path):
     assert architecture in make_tiny(tmp_path / "m", architecture)

@@ -70,8 +70,11 @@ class ContinuousBatcher:
 
 
 def can_be_paged(model: Any) -> bool:
-    """Whether transformers' continuous batching can keep this model's cache: attention only, nothing recurrent."""
+    """Whether transformers' continuous batching can keep this model's cache.
+
+    Attention only, nothing recurrent; and not multi-head latent attention, whose keys and values differ in width.
+    """
     config = model.config.get_text_config()
     kinds = set(getattr(config, "layer_types", None) or ["full_attention"])
-    has_heads = bool(getattr(config, "num_attention_heads", 0))
+    has_heads = bool(getattr(config, "num_attention_heads", 0)) and not getattr(config, "kv_lora_rank", None)
     return has_heads and kinds <= PAGED and not getattr(model, "_is_stateful", False)
