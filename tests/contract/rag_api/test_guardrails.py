@@ -82,9 +82,9 @@ async def test_a_blocking_scanner_replaces_the_answer(policy: Policy, llm: FakeL
 
 
 async def test_a_redacting_scanner_keeps_the_rest(policy: Policy, llm: FakeLlm) -> None:
-    rag = await policy({"scanners": [{"type": "regex", "patterns": ["https?://\\S+"]}]})
-    llm.answer = saying("Visit https://example.org now")
-    assert await answer(rag) == "Visit [REDACTED] now"
+    rag = await policy({"scanners": [{"type": "regex", "patterns": ["https?://\\S+"]}, {"type": "sensitive"}]})
+    llm.answer = saying("Visit https://example.org now or write to ada@example.org from 192.168.1.20")
+    assert await answer(rag) == "Visit [REDACTED] now or write to <EMAIL> from <IP_ADDRESS>"
     assert await rag.metric("ragengine_guardrails_response_scanner_hits_total", scanner_type="regex") >= 1
 
 

@@ -240,6 +240,20 @@ async def test_errors_are_counted_as_errors(rag: Rag, index: str) -> None:
     assert await rag.metric("e2e_request_total", status="failure") == before + 1
 
 
-async def test_the_service_says_that_it_lives(rag: Rag) -> None:
+async def test_the_service_says_that_it_lives_and_what_it_serves(rag: Rag) -> None:
     health = await rag.call("GET", "/health")
     assert (health.status, health.body) == (200, {"status": "Healthy", "detail": None})
+    document = (await rag.call("GET", "/openapi.json")).body
+    assert {
+        "/index",
+        "/indexes",
+        "/indexes/{index_name}",
+        "/indexes/{index_name}/documents",
+        "/indexes/{index_name}/documents/delete",
+        "/persist/{index_name}",
+        "/load/{index_name}",
+        "/retrieve",
+        "/v1/chat/completions",
+        "/health",
+        "/metrics",
+    } <= set(document["paths"])

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from pathlib import Path
 
 import pytest
 
-from tests.contract.rag_api.service import Rag
+from tests.contract.rag_api.fake_llm import FakeLlm
+from tests.contract.rag_api.service import Rag, environment, remote_embedding, running
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -94,3 +97,17 @@ async def test_an_index_name_is_never_a_path(rag: Rag, name: str) -> None:
     assert reply.status in {200, 422}
     assert sorted(rag.storage.parent.iterdir()) == before
     assert not (rag.storage / "a").exists()
+
+
+async def test_what_was_acknowledged_is_there_after_kill_9(llm: FakeLlm, tmp_path: Path) -> None:
+    storage = tmp_path / "storage"
+    variables = environment(storage, llm.url, **remote_embedding(llm.url))
+    async with running(storage, variables) as first:
+        ids = await first.ids("lost", *TEXTS)
+        await first.update("lost", {"doc_id": ids[0], "text": "The old ferry.", "metadata": {"kind": "ship"}})
+        await first.delete("lost", ids[1])
+        os.kill(first.pid, signal.SIGKILL)
+    async with running(storage, variables) as second:
+        assert sorted(await second.texts("lost")) == sorted(["The old ferry.", *TEXTS[2:]])
+        best = (await second.retrieve("lost", "old ferry", metadata_filter={"kind": "ship"})).body["results"]
+        assert [node["doc_id"] for node in best] == [ids[0]]
