@@ -1,0 +1,15 @@
+# The operator: a wheel in an environment of its own, no compiler, no shell user, no root.
+#   docker build -f manifests/images/operator.Dockerfile -t ghcr.io/kaito-project/kaito-py-operator:0.1.0 .
+FROM python:3.11.14-slim-bookworm AS build
+WORKDIR /src
+COPY pyproject.toml constraints-dev.txt README.md LICENSE ./
+COPY kaito ./kaito
+RUN python -m venv /opt/kaito \
+ && /opt/kaito/bin/pip install --no-cache-dir -c constraints-dev.txt .
+
+FROM python:3.11.14-slim-bookworm
+COPY --from=build /opt/kaito /opt/kaito
+ENV PATH=/opt/kaito/bin:$PATH PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1
+USER 65532:65532
+ENTRYPOINT ["kaito"]
+CMD ["operator"]
