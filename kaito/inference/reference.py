@@ -24,7 +24,7 @@ Made from `kaito/inference/flags.py` by `python -m kaito.inference.reference`; a
 
 On the command line an option is `--NAME=VALUE` or `--NAME VALUE`; one that is true or false is `--NAME` or `--no-NAME`.
 In the file of `--kaito-config-file` the same options have YAML's own types: numbers, booleans, lists and mappings.
-vLLM's stand under `vllm:` without dashes; ours stand beside it, without `kaito-`. An entry that is null counts as absent.
+vLLM's stand under `vllm:` without dashes; ours stand beside it, without `kaito-`. A null entry counts as absent.
 
 ```yaml
 vllm:
@@ -33,10 +33,10 @@ vllm:
 queue_max: 64
 ```
 
-Precedence, from the weakest: default, command line, `vllm:` of the file. The file wins there because the command line is
-the operator's and the file is the user's. Options of our own (`kaito-…`): default, file, command line. KAITO_BIND_ADDRESS
-and KAITO_BIND_PORT come over `--host` and `--port`, and the default port is 5000 + LOCAL_RANK. Every option, its value
-and where it came from is logged at start.
+Precedence, from the weakest: default, command line, `vllm:` of the file. The file wins there because the command line
+is the operator's and the file is the user's. Options of our own (`kaito-…`): default, file, command line.
+KAITO_BIND_ADDRESS and KAITO_BIND_PORT come over `--host` and `--port`, and the default port is 5000 + LOCAL_RANK.
+Every option, its value and where it came from is logged at start.
 """
 
 
