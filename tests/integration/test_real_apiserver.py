@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import time
+from base64 import b64encode
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -11,10 +13,11 @@ from typing import Any
 import anyio
 import pytest
 
-from kaito.api.core import CONFIG_MAP, CUSTOM_RESOURCE_DEFINITION, NODE, POD, SERVICE
-from kaito.api.crds import node_claim_crd, workspace_crd
-from kaito.api.meta import Json
+from kaito.api.core import CONFIG_MAP, CUSTOM_RESOURCE_DEFINITION, NODE, POD, SECRET, SERVICE
+from kaito.api.crds import node_claim_crd, node_pool_crd, workspace_crd
+from kaito.api.meta import Json, ObjectRef
 from kaito.api.nodeclaim import NODE_CLAIM
+from kaito.api.nodepool import NODE_POOL
 from kaito.api.workloads import STATEFUL_SET
 from kaito.api.workspace import WORKSPACE
 from kaito.clock import wall_clock
@@ -160,13 +163,25 @@ async def _until(is_met: Callable[[], bool], within_s: float = 30.0) -> None:
         await anyio.sleep(0.05)
 
 
+ADAPTERS = [
+    {"source": {"name": "from-an-image", "image": "registry/adapter:1", "imagePullSecrets": ["pull"]}},
+    {"source": {"name": "from-a-volume", "volumeSource": {"emptyDir": {}}}},
+]
+
+
+@pytest.mark.parametrize(("provisioner", "adapters"), [("azure-gpu-provisioner", ADAPTERS)])
 async def test_a_workspace_becomes_ready_beside_the_servers_own_controllers_and_is_deleted_without_a_trace(
-    client: KubernetesAsyncioClient,
+    client: KubernetesAsyncioClient, provisioner: Any, adapters: list[Json]
 ) -> None:
-    for crd in (workspace_crd(), node_claim_crd()):
-        await client.create(CUSTOM_RESOURCE_DEFINITION, "", crd)
+    for crd in (workspace_crd(), node_claim_crd(), node_pool_crd()):
+        with suppress(AlreadyExists):
+            await client.create(CUSTOM_RESOURCE_DEFINITION, "", crd)
+    with suppress(AlreadyExists):
+        auth = {".dockerconfigjson": b64encode(b'{"auths": {}}').decode()}
+        pull = {"metadata": {"name": "pull"}, "type": "kubernetes.io/dockerconfigjson", "data": auth}
+        await client.create(SECRET, "default", pull)
     ref = WORKSPACE.ref("default", "workspace-phi-3-5-mini")
-    operator = Operator(client, PlanSettings(), now=wall_clock, rng=Random(0))
+    operator = Operator(client, PlanSettings(node_provisioner=provisioner), now=wall_clock, rng=Random(0))
     robots = RobotSettings(publish_addresses=False, cluster_minor=20)
     async with anyio.create_task_group() as tasks:
         await tasks.start(
@@ -190,7 +205,7 @@ async def test_a_workspace_becomes_ready_beside_the_servers_own_controllers_and_
                     "instanceType": "Standard_NC24ads_A100_v4",
                     "labelSelector": {"matchLabels": {"apps": "phi-3-5"}},
                 },
-                "inference": {"preset": {"name": "phi-3.5-mini-instruct"}},
+                "inference": {"preset": {"name": "phi-3.5-mini-instruct"}, "adapters": adapters},
             },
         )
         status = await _state(client, "Ready")
@@ -202,18 +217,33 @@ async def test_a_workspace_becomes_ready_beside_the_servers_own_controllers_and_
         assert (status["targetNodeCount"], status.get("blockers", [])) == (1, [])
         assert check(operator.graph) == []
 
+        await client.merge_patch(
+            WORKSPACE, ref, {"metadata": {"annotations": {"kaito.sh/performance-mode": "throughput"}}}
+        )
+        await _asked(lambda: _runs(client, ref, "--performance-mode=throughput"))
+        await _state(client, "Ready")
+
         live = await client.read(WORKSPACE, ref)
         await client.delete(WORKSPACE, ref, uid=live["metadata"]["uid"])
         await _gone(client, ref)
-        for kind in (NODE_CLAIM, NODE):
+        for kind in (NODE_POOL, NODE_CLAIM, NODE):
             await _empty(client, kind)
         tasks.cancel_scope.cancel()
+
+
+async def _runs(client: KubernetesAsyncioClient, ref: ObjectRef, word: str) -> bool:
+    """Whether the pod that there is now was made with this word in its command."""
+    try:
+        pod = await client.read(POD, POD.ref(ref.namespace, f"{ref.name}-0"))
+    except NotFound:
+        return False
+    return word in pod["spec"]["containers"][0]["command"]
 
 
 async def _served(client: KubernetesAsyncioClient) -> None:
     async def is_served() -> bool:
         found = await client.discover()
-        return found.has(WORKSPACE) and found.has(NODE_CLAIM)
+        return all(found.has(kind) for kind in (WORKSPACE, NODE_CLAIM, NODE_POOL))
 
     await _asked(is_served)
 
