@@ -14,7 +14,7 @@ import structlog
 from kaito.clock import wall_clock
 from kaito.logs import Event, set_up_logs
 from kaito.tuning.config import METHODS, TuningConfig, load_config
-from kaito.tuning.errors import EXIT_FAILED, Stopped, TuningError
+from kaito.tuning.errors import EXIT_FAILED, ConfigError, Stopped, TuningError
 from kaito.tuning.folder import OutputFolder
 from kaito.tuning.launch import launch
 from kaito.tuning.stop import StopSignal
@@ -101,13 +101,15 @@ def _report(error: Exception, output_dir: Path | None, termination_log: Path | N
     log = structlog.get_logger("kaito.tuning")
     is_understood = isinstance(error, TuningError)
     words = str(error) if is_understood else f"{type(error).__name__}: {error}"
-    is_writer = os.environ.get("RANK", "0") == "0"
+    # What is wrong with the configuration every process finds; what befalls one of them, it alone can tell.
+    is_teller = os.environ.get("RANK", "0") == "0" or not isinstance(error, ConfigError)
     status = error.exit_status if isinstance(error, TuningError) else EXIT_FAILED
     if isinstance(error, Stopped):
         log.info(Event.TUNING_STOPPED, note=words)
         return status
-    log.error(Event.TUNING_FAILED, error=words, exc_info=None if is_understood else error)
-    if is_writer:
+    if is_teller:
+        log.error(Event.TUNING_FAILED, error=words, exc_info=None if is_understood else error)
+    if is_teller:
         try:
             if output_dir is not None and output_dir.is_dir():
                 OutputFolder(output_dir).fail(type(error).__name__, words, status, wall_clock())

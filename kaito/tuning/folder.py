@@ -118,7 +118,7 @@ class OutputFolder:
 
 def write_whole(path: Path, text: str) -> None:
     """Writes a file that is either absent or whole, also after a crash of the machine."""
-    part = path.with_name(path.name + ".part")
+    part = path.with_name(f"{path.name}.{os.getpid()}.part")
     with part.open("w", encoding="utf-8") as file:
         file.write(text)
         file.flush()

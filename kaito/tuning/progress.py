@@ -55,8 +55,17 @@ class ProgressCallback(TrainerCallback):  # type: ignore[misc]
             self._metrics.set(step=state.global_step, epoch=state.epoch, eta_seconds=self._eta_s(state))
             if self._monotonic() - self._told_s >= TELL_EVERY_S:
                 self._tell(state, {})
-        if self._stop.is_set:
+        if self._is_any_stopping(args):
             control.should_save = control.should_training_stop = True
+
+    def _is_any_stopping(self, args: TrainingArguments) -> bool:
+        """Whether a process of the group was told to stop: all stop after the same step, or one waits for ever."""
+        if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
+            return self._stop.is_set
+        flag = torch.tensor(int(self._stop.is_set), device=args.device)
+        torch.distributed.all_reduce(flag, op=torch.distributed.ReduceOp.MAX)
+        self._stop.is_set = bool(flag.item())
+        return self._stop.is_set
 
     def on_log(
         self,

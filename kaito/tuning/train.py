@@ -14,6 +14,7 @@ from typing import Any
 
 import datasets
 import structlog
+import torch
 import transformers
 from peft import LoraConfig
 from transformers import set_seed
@@ -116,6 +117,7 @@ def _train(trainer: SFTTrainer, folder: OutputFolder, stop: StopSignal) -> None:
         log.info(Event.TUNING_RESUMED, step=checkpoint[0][0], checkpoint=str(checkpoint[0][1]))
     trainer.train(resume_from_checkpoint=str(checkpoint[0][1]) if checkpoint else None)
     if stop.is_set and trainer.state.global_step < trainer.state.max_steps:
+        _leave_group()
         raise Stopped(f"told to stop after step {trainer.state.global_step}; a checkpoint holds the work")
 
 
@@ -150,6 +152,13 @@ def _write(run: Run, folder: OutputFolder, trainer: SFTTrainer, tokenizer: Any, 
         losses = {key: entry[key] for entry in told for key in ("loss", "eval_loss") if key in entry}
         log.info(Event.TUNING_COMPLETED, output=str(run.output_dir), step=trainer.state.global_step, **losses)
     trainer.accelerator.wait_for_everyone()
+    _leave_group()
+
+
+def _leave_group() -> None:
+    """Ends the group of processes in order, where there is one."""
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()
 
 
 def _name_base(path: Path, name: str) -> None:

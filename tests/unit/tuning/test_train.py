@@ -204,19 +204,33 @@ def test_qlora_without_a_gpu_says_so(
         train(config, base_model, data_dir, tmp_path / "out", method="qlora")
 
 
-def test_of_two_processes_one_writes(
+@pytest.mark.timeout(300)
+def test_two_processes_stop_after_the_same_step_and_one_of_them_writes(
     base_model: Path, data_dir: Path, tmp_path: Path, write_config: Callable[..., Path]
 ) -> None:
-    training = {**TRAINING, "max_steps": 4, "logging_steps": 1, "use_cpu": True, "ddp_backend": "gloo"}
+    """SIGTERM to the launcher: a checkpoint, and a second start that does the rest."""
+    training = {**TRAINING, "max_steps": 20, "logging_steps": 1, "use_cpu": True, "ddp_backend": "gloo"}
     config = write_config(LoraConfig=LORA, TrainingArguments=training)
+    output = tmp_path / "out"
     command = [sys.executable, "-m", "kaito.tuning", "--config", config, "--model", base_model, "--processes", "2"]
-    command += ["--data-dir", data_dir, "--output-dir", tmp_path / "out", "--metrics-address", ""]
+    command += ["--data-dir", data_dir, "--output-dir", output, "--metrics-address", ""]
+    with subprocess.Popen([str(word) for word in command], stderr=subprocess.PIPE) as launcher:
+        assert launcher.stderr is not None
+        for line in launcher.stderr:
+            if b"tuning progressed" in line:
+                launcher.terminate()
+                break
+        launcher.stderr.read()
+    assert launcher.returncode == 143 and not OutputFolder(output).is_completed()
+    [(stopped, _)] = OutputFolder(output).checkpoints()
     run = subprocess.run([str(word) for word in command], capture_output=True, text=True, check=False)
     assert run.returncode == 0, run.stderr
     events = [json.loads(line)["event"] for line in run.stderr.splitlines() if line.startswith("{")]
-    assert events.count("tuning started") == events.count("tuning completed") == 1
-    steps = [line["step"] for line in OutputFolder(tmp_path / "out").progress() if "loss" in line]
-    assert steps == [1, 2, 3, 4]
+    assert (
+        events.count("tuning resumed") >= 1 and events.count("tuning started") == events.count("tuning completed") == 1
+    )
+    steps = [line["step"] for line in OutputFolder(output).progress() if "loss" in line]
+    assert steps == list(range(1, 21)) and 1 <= stopped < 20
 
 
 def test_of_two_processes_the_first_failure_is_the_status_and_is_told_once(
