@@ -6,11 +6,14 @@ from collections import Counter as Tally
 from collections.abc import Callable, Iterator
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
-from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.core import GaugeHistogramMetricFamily, GaugeMetricFamily
+from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
 from kaito.api.workspace import Workspace
+from kaito.clock import parse_rfc3339
 
+STAGE_BOUNDS_S = (1, 5, 15, 30, 60, 120, 300, 600, 1200, 1800, 3600, 7200)
 PHASES = ("succeeded", "error", "pending", "deleting")
 
 
@@ -45,7 +48,7 @@ class _Scraped(Collector):
     ) -> None:
         self._workspaces, self._queue_depth, self._watch_ages_s = workspaces, queue_depth, watch_ages_s
 
-    def collect(self) -> Iterator[GaugeMetricFamily]:
+    def collect(self) -> Iterator[Metric]:
         found = self._workspaces()
         phases = Tally(phase_of(workspace) for workspace in found)
         count = GaugeMetricFamily("kaito_workspace_count", "Workspaces by phase.", labels=["phase"])
@@ -57,11 +60,41 @@ class _Scraped(Collector):
         for preset, number in sorted(presets.items()):
             family.add_metric([preset], number)
         yield family
+        yield _closed_gates(found)
+        yield _stages(found)
         yield GaugeMetricFamily("kaito_queue_depth", "Roots that wait for a turn.", value=self._queue_depth())
         ages = GaugeMetricFamily("kaito_watch_age_seconds", "Since a kind was last heard of.", labels=["kind"])
         for kind, age_s in sorted(self._watch_ages_s().items()):
             ages.add_metric([kind], age_s)
         yield ages
+
+
+def _closed_gates(found: list[Workspace]) -> GaugeMetricFamily:
+    family = GaugeMetricFamily("kaito_gate_closed", "Workspaces that a gate holds up.", labels=["gate", "reason"])
+    blockers = (blocker for workspace in found for blocker in workspace.status.get("blockers") or ())
+    tally = Tally((str(blocker.get("gate")), str(blocker.get("reason"))) for blocker in blockers)
+    for (gate, reason), number in sorted(tally.items()):
+        family.add_metric([gate, reason], number)
+    return family
+
+
+def _stages(found: list[Workspace]) -> GaugeHistogramMetricFamily:
+    """Of the Workspaces that exist: from creation to each stage that they have passed."""
+    family = GaugeHistogramMetricFamily(
+        "kaito_workspace_stage_seconds", "From a Workspace's creation to a stage.", labels=["stage"]
+    )
+    passed: dict[str, list[float]] = {}
+    for workspace in found:
+        for stage in workspace.status.get("timeline") or ():
+            try:
+                began, at = parse_rfc3339(workspace.metadata.creation_timestamp), parse_rfc3339(stage["at"])
+            except (ValueError, KeyError, TypeError):
+                continue
+            passed.setdefault(str(stage.get("stage")), []).append(max(0.0, (at - began).total_seconds()))
+    for stage_name, times_s in sorted(passed.items()):
+        buckets = [(str(bound), float(sum(time_s <= bound for time_s in times_s))) for bound in STAGE_BOUNDS_S]
+        family.add_metric([stage_name], [*buckets, ("+Inf", float(len(times_s)))], sum(times_s))
+    return family
 
 
 def phase_of(workspace: Workspace) -> str:
