@@ -22,12 +22,12 @@ CONTEXT_TOKENS = 4096
 PARAMETERS_MAX = 20_000_000  # what is larger has sizes that the table below does not know
 # Attributes of configurations and their tiny values: those that an architecture has are set.
 SIZES: dict[str, Any] = {
-    "hidden_size": 64,
-    "intermediate_size": 128,
+    "hidden_size": 128,
+    "intermediate_size": 256,
     "num_hidden_layers": 2,
     "num_attention_heads": 4,
     "num_key_value_heads": 2,
-    "head_dim": 16,
+    "head_dim": 32,  # the least that vLLM attends with on a CPU
     "max_position_embeddings": CONTEXT_TOKENS,
     "original_max_position_embeddings": CONTEXT_TOKENS,
     # mixtures of experts

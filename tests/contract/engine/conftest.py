@@ -32,6 +32,10 @@ from kaito.inference.settings import Limits, ModelSettings, ServerSettings
 
 NAME = "tiny"
 ENGINES = ["transformers", "transformers-cohorts", *(["vllm"] if importlib.util.find_spec("vllm") else [])]
+# The same in vLLM's words. Its steps are not compiled: a tiny model is not worth the minute.
+VLLM_ARGS = (
+    f"--served-model-name={NAME}", "--max-num-seqs=8", "--max-model-len=1024", "--dtype=float32", "--enforce-eager",
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +99,7 @@ async def served(request: pytest.FixtureRequest, checkpoint: Path) -> AsyncItera
             context_tokens=1024,
             batching="cohorts" if request.param.endswith("cohorts") else "auto",
         ),
+        engine_args=VLLM_ARGS,
         limits=Limits(queue_max=64),
     )
     async with serving(settings, checkpoint) as found:

@@ -22,6 +22,7 @@ PROMPTS = [
     "the cache, the queue and the worker\nwrite code",
 ]
 RAW = {"return_token_ids": True}
+CHOICE = {"structured_outputs": {"choice": ["yes", "no (a+b)"]}, "ignore_eos": False}
 ONE_INTEGER = {
     "type": "object",
     "properties": {"a": {"type": "integer"}},
@@ -64,7 +65,13 @@ async def test_a_long_prompt_is_read_in_pieces_and_gives_the_same(served: Served
 
 
 async def test_streaming_gives_what_not_streaming_gives(served: Served):
-    for options in ({}, {"temperature": 1.0, "seed": 5}, {"stop": ["e"]}, {"echo": True}, {"n": 3, "seed": 1}):
+    for options in (
+        {},
+        {"temperature": 1.0, "seed": 5},
+        {"stop": ["e"]},
+        {"echo": True},
+        {"n": 3, "temperature": 0.9, "seed": 1},
+    ):
         whole = await complete(served, PROMPTS[1], **options)
         chunks = await streamed(served, PROMPTS[1], stream_options={"include_usage": True}, **options)
         for choice in whole.choices:
@@ -170,9 +177,11 @@ async def test_choices_differ_and_cost_the_prompt_once(served: Served):
 
 
 async def test_several_prompts_are_answered_in_order(served: Served):
-    answer = await complete(served, PROMPTS[:3], n=2, temperature=0, max_tokens=6)
+    answer = await complete(served, PROMPTS[:3], max_tokens=6)
     single = [await complete(served, prompt, max_tokens=6) for prompt in PROMPTS[:3]]
-    assert [choice.text for choice in answer.choices] == [s.choices[0].text for s in single for _ in range(2)]
+    assert [choice.text for choice in answer.choices] == [each.choices[0].text for each in single]
+    twice = await complete(served, PROMPTS[:3], n=2, temperature=1.0, top_p=1e-6, max_tokens=6)
+    assert [choice.text for choice in twice.choices] == [each.choices[0].text for each in single for _ in range(2)]
 
 
 async def test_top_k_one_and_a_tiny_top_p_and_min_p_one_are_greedy(served: Served):
@@ -184,7 +193,7 @@ async def test_top_k_one_and_a_tiny_top_p_and_min_p_one_are_greedy(served: Serve
 async def test_top_k_keeps_to_the_k_most_probable(served: Served, reference: Reference):
     prompt = reference.tokenizer.encode("the node")
     best = set(reference.logprobs(prompt)[-1].topk(3).indices.tolist())
-    answer = await complete(served, prompt, n=16, temperature=5.0, seed=1, max_tokens=1, extra_body=RAW | {"top_k": 3})
+    answer = await complete(served, prompt, n=16, temperature=2.0, seed=1, max_tokens=1, extra_body=RAW | {"top_k": 3})
     seen = {choice.token_ids[0] for choice in answer.choices}
     assert seen <= best and len(seen) > 1
 
@@ -215,7 +224,9 @@ async def test_logprobs_are_the_models_own(served: Served, reference: Reference)
         assert sorted(choice.logprobs.top_logprobs[place].values())[-1] == pytest.approx(
             float(rows[place].max()), abs=1e-3
         )
-    assert choice.logprobs.tokens == [reference.tokenizer.decode([token]) for token in choice.token_ids]
+    names = zip(choice.logprobs.tokens, choice.token_ids, strict=True)
+    # Half a character has no text of its own: engines show it as the replacement character or as nothing.
+    assert all(name.strip("\ufffd") == reference.tokenizer.decode([t]).strip("\ufffd") for name, t in names)
 
 
 async def test_chat_logprobs_have_bytes_and_alternatives(served: Served):
@@ -268,19 +279,21 @@ async def test_a_schema_holds_the_output(served: Served, schema: dict[str, Any],
 
 async def test_an_expression_and_a_choice_hold_the_output(served: Served):
     number = await complete(
-        served, "call", temperature=1.0, seed=1, extra_body={"structured_outputs": {"regex": r"\d{3}-\d{4}"}}
+        served,
+        "call",
+        temperature=1.0,
+        seed=1,
+        extra_body={"structured_outputs": {"regex": r"\d{3}-\d{4}"}, "ignore_eos": False},
     )
     assert [len(part) for part in number.choices[0].text.split("-")] == [3, 4]
     assert number.choices[0].finish_reason == "stop"
     for seed in range(4):
-        choice = await complete(
-            served, "is it", temperature=1.0, seed=seed, extra_body={"guided_choice": ["yes", "no (a+b)"]}
-        )
+        choice = await complete(served, "is it", temperature=1.0, seed=seed, extra_body=CHOICE)
         assert choice.choices[0].text in ("yes", "no (a+b)")
 
 
 async def test_what_cannot_be_compiled_is_told(served: Served):
-    for extra in ({"guided_regex": "(("}, {"guided_json": {"type": "nonsense"}}):
+    for extra in ({"structured_outputs": {"regex": "(("}}, {"structured_outputs": {"json": {"type": "nonsense"}}}):
         with pytest.raises(openai.BadRequestError):
             await complete(served, "x", extra_body=extra)
 
