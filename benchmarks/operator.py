@@ -33,6 +33,7 @@ from kaito.kube.adapter import KubernetesAsyncioClient
 WORKSPACES = 1_000
 AT_ONCE = 32
 READY_WITHIN_S = 1_500.0
+SETTLE_S = 60.0  # the Events of the last minute are still on their way: at most 256, five a second
 QUIET_S = 60.0
 STAGES = (
     "launch",
@@ -159,7 +160,7 @@ async def load(name: str, count: int) -> Result:
                 await until_ready(client, count + 1)
                 wall_s = time.monotonic() - began_s
                 spent_s, memory_mb = cpu_s(process.pid) - spent_s, rss_mb(process.pid)
-                await asyncio.sleep(5)
+                await asyncio.sleep(SETTLE_S)
                 changes = Path(folder) / "changes.jsonl"
                 before = len(changes.read_bytes().splitlines())
                 await asyncio.sleep(QUIET_S)

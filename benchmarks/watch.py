@@ -97,7 +97,7 @@ async def ours(kubeconfig: Path, changes: int) -> dict[str, float]:
 async def peer(kubeconfig: Path, changes: int, *, is_typed: bool) -> dict[str, float]:
     from kubernetes_asyncio import client, config, watch
 
-    await config.load_kubekubeconfig_text(str(kubeconfig))
+    await config.load_kube_config(str(kubeconfig))
     async with client.ApiClient() as api:
         watcher = watch.Watch()
         if is_typed:
