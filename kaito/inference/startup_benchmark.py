@@ -127,21 +127,25 @@ async def _ask(
         "stream": True,
         "return_token_ids": True,  # a token without text yet is an event too
     }
-    decoder, times = EventDecoder(), [clock()]
+    decoder, begun = EventDecoder(), clock()
+    last = 0.0
 
     def write(data: bytes) -> None:
+        """Each token counts as it comes: the end of the benchmark may cut any stream off."""
+        nonlocal last
         now = clock()
         for event in decoder.feed(data):
-            if event.data != "[DONE]":
-                times.append(now)
+            if event.data == "[DONE]":
+                continue
+            if last:
+                samples.next_s.append(now - last)
+            else:
+                samples.first_s.append(now - begun)
+            last = now
 
     reply = await engine.run(Operation.COMPLETIONS, json.dumps(body).encode(), Call(request_id))
     assert not isinstance(reply, bytes)
     await reply.pump(write)
-    if len(times) > 1:
-        samples.first_s.append(times[1] - times[0])
-    if len(times) > 2:
-        samples.next_s.append((times[-1] - times[1]) / (len(times) - 2))
 
 
 def _tokens(engine: Engine) -> float:
