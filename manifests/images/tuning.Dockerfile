@@ -1,0 +1,15 @@
+# The trainer, with what fetches data and adapters; LoRA and QLoRA on the build of torch that TORCH_INDEX names.
+#   docker build -f manifests/images/tuning.Dockerfile -t ghcr.io/kaito-project/kaito-py-tuning:0.1.0 .
+FROM python:3.11.14-slim-bookworm AS build
+ARG TORCH_INDEX=https://download.pytorch.org/whl/cu128
+WORKDIR /src
+COPY pyproject.toml constraints-dev.txt README.md LICENSE ./
+COPY kaito ./kaito
+RUN python -m venv /opt/kaito \
+ && /opt/kaito/bin/pip install --no-cache-dir -c constraints-dev.txt --extra-index-url "$TORCH_INDEX" '.[tuning,qlora]'
+
+FROM python:3.11.14-slim-bookworm
+COPY --from=build /opt/kaito /opt/kaito
+ENV PATH=/opt/kaito/bin:$PATH PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1
+USER 65532:65532
+ENTRYPOINT ["python", "-m", "kaito.tuning"]
