@@ -43,11 +43,10 @@ class Segment:
     def matrix(self) -> Matrix:
         """[n, d], a view into FAISS's own memory where there is one."""
         index = self.index
-        flat = getattr(index, "storage", index)
+        flat = faiss.downcast_index(getattr(index, "storage", index))  # the base class has no `get_xb`
         if not hasattr(flat, "get_xb"):
             rows: Matrix = index.reconstruct_n(0, len(self.numbers))
             return rows
-        flat = faiss.downcast_index(flat)
         view: Matrix = faiss.rev_swig_ptr(flat.get_xb(), flat.ntotal * flat.d).reshape(flat.ntotal, flat.d)
         return view
 
