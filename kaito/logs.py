@@ -65,12 +65,15 @@ class Event(StrEnum):
 def set_up_logs(
     form: Literal["auto", "console", "json"] = "auto", level: str = "info", *, stream: TextIO | None = None
 ) -> None:
-    """Configures structlog for the process, to `stream` or standard error. Raises ValueError for an unknown level."""
-    stream = stream or sys.stderr
+    """Configures structlog for the process, to `stream` or standard error. Raises ValueError for an unknown level.
+
+    A line is one write, so that processes that share a pipe do not mix theirs. Standard error is looked up anew for
+    each logger: it may be another one by then.
+    """
     number = logging.getLevelNamesMapping().get(level.upper())
     if number is None:
         raise ValueError(f"log level {level!r}: choose debug, info, warning or error")
-    is_console = form == "console" or (form == "auto" and stream.isatty())
+    is_console = form == "console" or (form == "auto" and (stream or sys.stderr).isatty())
     renderer: structlog.typing.Processor = (
         structlog.dev.ConsoleRenderer() if is_console else structlog.processors.JSONRenderer(sort_keys=True)
     )
@@ -82,5 +85,5 @@ def set_up_logs(
             renderer,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(number),
-        logger_factory=structlog.PrintLoggerFactory(stream),
+        logger_factory=lambda *_: structlog.WriteLogger(stream or sys.stderr),
     )

@@ -13,7 +13,7 @@ from kaito.api.meta import Json
 from kaito.clock import Clock
 from kaito.local.kubelet.addresses import PodAddress
 from kaito.local.kubelet.environment import ReadReference, expand, inherited, variables_of
-from kaito.local.kubelet.images import Images, import_path, search_path
+from kaito.local.kubelet.images import Images, import_path, search_path, with_interpreter
 from kaito.local.kubelet.sandbox import Mount, Sandbox, rewrite, rewrite_all
 from kaito.local.robots.endpoints import container_port
 from kaito.local.robots.settings import RobotSettings
@@ -74,7 +74,8 @@ class PodContext:
         cwd = self.sandbox.container_dir(container["name"])
         if folder := container.get("workingDir"):
             cwd = _existing(Path(rewrite(folder, mounts)), cwd)
-        return Launch([rewrite(word, mounts) for word in command], env, cwd, mounts)
+        # The interpreter last: it is this machine's, and may lie where the pod has a mount (/tmp).
+        return Launch(with_interpreter([rewrite(word, mounts) for word in command]), env, cwd, mounts)
 
     def _given(self, container: Json, command: list[str]) -> dict[str, str]:
         """What every container gets; its own variables come over these."""

@@ -31,15 +31,17 @@ class Images:
         return PULL_FAILED.format(image=image or "(none)", known=", ".join(self.known))
 
     def command(self, container: Json) -> list[str]:
-        """What the container runs, `python` being the interpreter that runs us; empty when nothing says what."""
+        """What the container runs; empty when nothing says what."""
         entry = list(self._entry(container.get("image") or "") or ())
-        words = [*(container.get("command") or entry), *(container.get("args") or [])]
-        if words and words[0] in PYTHON_NAMES:
-            words[0] = sys.executable
-        return [str(word) for word in words]
+        return [str(word) for word in (*(container.get("command") or entry), *(container.get("args") or []))]
 
     def _entry(self, image: str) -> tuple[str, ...] | None:
         return next((entry for glob, entry in self.known.items() if fnmatchcase(image, glob)), None)
+
+
+def with_interpreter(command: list[str]) -> list[str]:
+    """The command with the interpreter that runs us for `python`."""
+    return [sys.executable, *command[1:]] if command and command[0] in PYTHON_NAMES else command
 
 
 def search_path(host_path: str) -> str:

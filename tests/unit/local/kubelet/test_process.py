@@ -15,7 +15,7 @@ import anyio.to_thread
 import pytest
 
 from kaito.local.kubelet.addresses import reserve
-from kaito.local.kubelet.images import Images
+from kaito.local.kubelet.images import Images, with_interpreter
 from kaito.local.kubelet.kubelet import clear_leftovers
 from kaito.local.kubelet.process import start
 from tests.unit.local.kubelet.test_kubelet import is_alive
@@ -102,7 +102,7 @@ def test_without_addresses_of_their_own_pods_have_ports():
 
 def test_an_image_brings_a_command_where_the_container_names_none():
     images = Images({"kaito-inference:*": ("python", "-m", "kaito.inference"), "python:*": ()})
-    assert images.command({"image": "kaito-inference:1", "args": ["--x"]}) == [
+    assert with_interpreter(images.command({"image": "kaito-inference:1", "args": ["--x"]})) == [
         sys.executable,
         "-m",
         "kaito.inference",
