@@ -48,14 +48,14 @@ def main(argv: Sequence[str]) -> int:
     """Runs to the end; returns the exit status (see `kaito.tuning.errors`)."""
     args = parser().parse_args(argv)
     set_up_logs(args.log_format)
-    if args.processes > 1 and "RANK" not in os.environ:
-        return launch(argv, args.processes)
     stop = StopSignal()
     signal.signal(signal.SIGTERM, stop)
     output_dir: Path | None = args.output_dir
     try:
         config = load_config(args.config or TEMPLATES / f"{args.template}.yaml")
         output_dir = output_dir or Path(str(config.training.get("output_dir") or OUTPUT_DIR))
+        if args.processes > 1 and "RANK" not in os.environ:
+            return launch(argv, args.processes)
         _run(args, config, output_dir, stop)
     except Exception as error:
         return _report(error, output_dir, args.termination_log)

@@ -13,10 +13,12 @@ import subprocess
 import sys
 import threading
 from collections.abc import Sequence
+from contextlib import suppress
 from queue import SimpleQueue
 from types import FrameType
 
 GRACE_S = 20.0  # for the others, once one has failed
+TELL_S = 5.0  # for the first rank, which alone tells what all of them have found wrong
 
 
 def launch(argv: Sequence[str], processes: int) -> int:
@@ -50,6 +52,8 @@ def launch(argv: Sequence[str], processes: int) -> int:
 
 
 def _end_all(ranks: Sequence[subprocess.Popen[bytes]]) -> None:
+    with suppress(subprocess.TimeoutExpired):
+        ranks[0].wait(TELL_S)
     for rank in ranks:
         if rank.poll() is None:
             rank.terminate()

@@ -76,7 +76,10 @@ def _type(annotation: Any) -> str:
     text = re.sub(r"\bUnion\[(.*)\]$", lambda found: found[1].replace(", ", " | "), text).replace("NoneType", "None")
     text = re.sub(r"Literal\[([^]]*)\]", lambda found: found[1].replace("'", "").replace(", ", " or "), text)
     words = {"str": "text", "bool": "true or false", "int": "integer", "float": "number", "None": "null"}
-    return re.sub(r"\b(?:str|bool|int|float|None)\b", lambda found: words[found[0]], text).replace("|", "\\|")
+    text = re.sub(r"\b(?:str|bool|int|float|None)\b", lambda found: words[found[0]], text)
+    # `typing` keeps the order of whichever equal union was made first: the page must not depend on who was imported.
+    alternatives = re.split(r" \| (?![^\[]*\])", text)
+    return " | ".join(sorted(alternatives, key=lambda each: (each == "null", each))).replace("|", "\\|")
 
 
 def _value(value: Any) -> str:
