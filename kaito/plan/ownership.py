@@ -8,6 +8,7 @@ whatever its name, and by that annotation, which tells a root from a former one 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from enum import Enum
 
 from kaito.api.meta import Json, ObjectMeta, ObjectRef, ResourceKind
@@ -63,6 +64,29 @@ def controller_reference(kind: ResourceKind, name: str, uid: str) -> Json:
         "uid": uid,
         "controller": True,
         "blockOwnerDeletion": True,
+    }
+
+
+def child_head(
+    kind: ResourceKind,
+    root: ObjectRef,
+    owner: Json,
+    labels: Mapping[str, str],
+    *,
+    name: str = "",
+    annotations: Mapping[str, str] | None = None,
+) -> Json:
+    """apiVersion, kind and metadata of a namespaced child, tied to its root both ways. No `name`: the root's."""
+    return {
+        "apiVersion": kind.api_version,
+        "kind": kind.kind,
+        "metadata": {
+            "name": name or root.name,
+            "namespace": root.namespace,
+            "labels": dict(labels),
+            "annotations": {WORKSPACE_UID_ANNOTATION: owner["uid"], **(annotations or {})},
+            "ownerReferences": [owner],
+        },
     }
 
 

@@ -8,16 +8,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from kaito.api.meta import Json
-from kaito.api.names import (
-    REVISION_OF_LABEL,
-    SPEC_HASH_ANNOTATION,
-    UPSTREAM_REVISION_ANNOTATION,
-    WORKSPACE_UID_ANNOTATION,
-)
+from kaito.api.names import REVISION_OF_LABEL, SPEC_HASH_ANNOTATION, UPSTREAM_REVISION_ANNOTATION
 from kaito.api.workloads import CONTROLLER_REVISION, ControllerRevision
 from kaito.api.workspace import Workspace
 from kaito.plan.actions import Action, Apply, Create, Delete, PatchRoot
-from kaito.plan.ownership import controller_reference
+from kaito.plan.ownership import child_head, controller_reference
 from kaito.plan.roots import RootMeta
 from kaito.state.view import ClusterView
 
@@ -83,16 +78,7 @@ def _name(root: RootMeta, known: tuple[ControllerRevision, ...], revision: Revis
 
 
 def _body(root: RootMeta, revision: Revision, name: str) -> Json:
-    return {
-        "apiVersion": CONTROLLER_REVISION.api_version,
-        "kind": CONTROLLER_REVISION.kind,
-        "metadata": {
-            "name": name,
-            "namespace": root.ref.namespace,
-            "labels": {REVISION_OF_LABEL: root.ref.name},
-            "annotations": {SPEC_HASH_ANNOTATION: revision.digest, WORKSPACE_UID_ANNOTATION: root.uid},
-            "ownerReferences": [controller_reference(root.kind, root.ref.name, root.uid)],
-        },
-        "data": revision.data,
-        "revision": revision.number,
-    }
+    owner = controller_reference(root.kind, root.ref.name, root.uid)
+    labels, annotations = {REVISION_OF_LABEL: root.ref.name}, {SPEC_HASH_ANNOTATION: revision.digest}
+    head = child_head(CONTROLLER_REVISION, root.ref, owner, labels, name=name, annotations=annotations)
+    return head | {"data": revision.data, "revision": revision.number}

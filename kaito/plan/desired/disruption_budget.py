@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from kaito.api.meta import Json, ObjectRef, ResourceKind
-from kaito.api.names import LABEL_WORKSPACE, WORKSPACE_UID_ANNOTATION
+from kaito.api.names import LABEL_WORKSPACE
+from kaito.plan.ownership import child_head
 
 
 def disruption_budget(root: ObjectRef, owner: Json, *, kind: ResourceKind) -> Json:
@@ -11,15 +12,7 @@ def disruption_budget(root: ObjectRef, owner: Json, *, kind: ResourceKind) -> Js
 
     It never forbids a drain altogether: a node that cannot be drained cannot be upgraded either.
     """
-    return {
-        "apiVersion": kind.api_version,
-        "kind": kind.kind,
-        "metadata": {
-            "name": root.name,
-            "namespace": root.namespace,
-            "labels": {LABEL_WORKSPACE: root.name},
-            "annotations": {WORKSPACE_UID_ANNOTATION: owner["uid"]},
-            "ownerReferences": [owner],
-        },
-        "spec": {"maxUnavailable": 1, "selector": {"matchLabels": {LABEL_WORKSPACE: root.name}}},
+    labels = {LABEL_WORKSPACE: root.name}
+    return child_head(kind, root, owner, labels) | {
+        "spec": {"maxUnavailable": 1, "selector": {"matchLabels": labels}},
     }

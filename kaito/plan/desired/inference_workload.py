@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from kaito.api.meta import Json, ObjectRef
-from kaito.api.names import INHERITED_LABELS, LABEL_WORKSPACE, WORKSPACE_UID_ANNOTATION, headless_service_name
+from kaito.api.names import INHERITED_LABELS, LABEL_WORKSPACE, headless_service_name
 from kaito.api.workloads import STATEFUL_SET
+from kaito.plan.ownership import child_head
 from kaito.plan.placement import node_affinity, tolerations
 from kaito.plan.pods.adapters import Adapter, adapters_part
 from kaito.plan.pods.part import PodPart, together
@@ -67,18 +68,7 @@ def inference_stateful_set(
         spec["volumeClaimTemplates"] = list(part.claims)
     if capabilities.at_least(27):  # beta and on by default; before, servers drop it or refuse it
         spec["persistentVolumeClaimRetentionPolicy"] = {"whenScaled": "Retain", "whenDeleted": "Delete"}
-    return {
-        "apiVersion": STATEFUL_SET.api_version,
-        "kind": STATEFUL_SET.kind,
-        "metadata": {
-            "name": root.name,
-            "namespace": root.namespace,
-            "labels": labels,
-            "annotations": {WORKSPACE_UID_ANNOTATION: owner["uid"]},
-            "ownerReferences": [owner],
-        },
-        "spec": spec,
-    }
+    return child_head(STATEFUL_SET, root, owner, labels) | {"spec": spec}
 
 
 def _parts(root: ObjectRef, serving: Serving) -> PodPart:

@@ -7,8 +7,9 @@ from dataclasses import dataclass, field
 
 from kaito.api.core import SERVICE
 from kaito.api.meta import Json, ObjectRef
-from kaito.api.names import LABEL_RAGENGINE, LABEL_WORKSPACE, WORKSPACE_UID_ANNOTATION
+from kaito.api.names import LABEL_RAGENGINE, LABEL_WORKSPACE
 from kaito.api.workloads import DEPLOYMENT
+from kaito.plan.ownership import child_head
 from kaito.plan.placement import node_affinity, tolerations
 from kaito.plan.pods.part import PodPart, together
 from kaito.plan.pods.probes import server_probes
@@ -45,10 +46,7 @@ def rag_deployment(
 ) -> Json:
     """One replica that is stopped before the next one starts: an index has one writer."""
     labels = pod_labels(root)
-    return {
-        "apiVersion": DEPLOYMENT.api_version,
-        "kind": DEPLOYMENT.kind,
-        "metadata": _metadata(root, root.name, owner),
+    return child_head(DEPLOYMENT, root, owner, {LABEL_RAGENGINE: root.name}) | {
         "spec": {
             "replicas": 1,
             "strategy": {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": 0, "maxUnavailable": 1}},
@@ -71,25 +69,12 @@ def rag_service(root: ObjectRef, owner: Json, *, is_load_balancer: bool) -> Json
 
     Upstream's publishes addresses that are not ready: its clients then meet refused connections.
     """
-    return {
-        "apiVersion": SERVICE.api_version,
-        "kind": SERVICE.kind,
-        "metadata": _metadata(root, root.name, owner),
+    return child_head(SERVICE, root, owner, {LABEL_RAGENGINE: root.name}) | {
         "spec": {
             "type": "LoadBalancer" if is_load_balancer else "ClusterIP",
             "selector": {LABEL_RAGENGINE: root.name},
             "ports": [{"name": "http", "protocol": "TCP", "port": HTTP_PORT, "targetPort": SERVER_PORT}],
         },
-    }
-
-
-def _metadata(root: ObjectRef, name: str, owner: Json) -> Json:
-    return {
-        "name": name,
-        "namespace": root.namespace,
-        "labels": {LABEL_RAGENGINE: root.name},
-        "annotations": {WORKSPACE_UID_ANNOTATION: owner["uid"]},
-        "ownerReferences": [owner],
     }
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from kaito.api.core import SERVICE
 from kaito.api.meta import Json, ObjectRef
-from kaito.api.names import LABEL_WORKSPACE, WORKSPACE_UID_ANNOTATION, headless_service_name
+from kaito.api.names import LABEL_WORKSPACE, headless_service_name
+from kaito.plan.ownership import child_head
 from kaito.plan.ports import HTTP_PORT, KV_EVENTS_PORT, RAY_DASHBOARD_PORT, RAY_PORT, SERVER_PORT
 
 
@@ -42,18 +43,7 @@ def headless_service(root: ObjectRef, owner: Json) -> Json:
 
 
 def _service(root: ObjectRef, name: str, owner: Json, spec: Json) -> Json:
-    return {
-        "apiVersion": SERVICE.api_version,
-        "kind": SERVICE.kind,
-        "metadata": {
-            "name": name,
-            "namespace": root.namespace,
-            "labels": {LABEL_WORKSPACE: root.name},
-            "annotations": {WORKSPACE_UID_ANNOTATION: owner["uid"]},
-            "ownerReferences": [owner],
-        },
-        "spec": spec,
-    }
+    return child_head(SERVICE, root, owner, {LABEL_WORKSPACE: root.name}, name=name) | {"spec": spec}
 
 
 def _port(name: str, port: int, target: int) -> Json:

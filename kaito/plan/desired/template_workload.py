@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from copy import deepcopy
 
 from kaito.api.meta import Json, ObjectRef
-from kaito.api.names import INHERITED_LABELS, LABEL_WORKSPACE, WORKSPACE_UID_ANNOTATION, headless_service_name
+from kaito.api.names import INHERITED_LABELS, LABEL_WORKSPACE, headless_service_name
 from kaito.api.workloads import STATEFUL_SET
+from kaito.plan.ownership import child_head
 from kaito.plan.placement import node_affinity, tolerations
 
 
@@ -24,16 +25,7 @@ def template_stateful_set(
     """The StatefulSet of the Workspace's name. Containers and images are the user's; affinity is ours."""
     labels = {LABEL_WORKSPACE: root.name} | {key: root_labels[key] for key in INHERITED_LABELS if key in root_labels}
     pod_template = _pod_template(labels, template, pins, cloud_provider)
-    return {
-        "apiVersion": STATEFUL_SET.api_version,
-        "kind": STATEFUL_SET.kind,
-        "metadata": {
-            "name": root.name,
-            "namespace": root.namespace,
-            "labels": labels,
-            "annotations": {WORKSPACE_UID_ANNOTATION: owner["uid"]},
-            "ownerReferences": [owner],
-        },
+    return child_head(STATEFUL_SET, root, owner, labels) | {
         "spec": {
             "replicas": replicas,
             "serviceName": headless_service_name(root.name),

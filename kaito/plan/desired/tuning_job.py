@@ -10,8 +10,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from kaito.api.meta import Json, ObjectRef
-from kaito.api.names import LABEL_WORKSPACE, TUNING_HASH_ANNOTATION, WORKSPACE_UID_ANNOTATION
+from kaito.api.names import LABEL_WORKSPACE, TUNING_HASH_ANNOTATION
 from kaito.api.workloads import JOB
+from kaito.plan.ownership import child_head
 from kaito.plan.placement import GPU_RESOURCE, node_affinity, tolerations
 from kaito.plan.pods.images import AUTH_DIR, PulledImage, pulled
 from kaito.plan.pods.part import PodPart, together
@@ -73,16 +74,7 @@ def tuning_job(root: ObjectRef, owner: Json, tuning: Tuning, *, cloud_provider: 
         pod["initContainers"] = list(part.init_containers)
     if affinity := node_affinity(tuning.pins):
         pod["affinity"] = affinity
-    return {
-        "apiVersion": JOB.api_version,
-        "kind": JOB.kind,
-        "metadata": {
-            "name": root.name,
-            "namespace": root.namespace,
-            "labels": labels,
-            "annotations": {WORKSPACE_UID_ANNOTATION: owner["uid"], TUNING_HASH_ANNOTATION: tuning.digest},
-            "ownerReferences": [owner],
-        },
+    return child_head(JOB, root, owner, labels, annotations={TUNING_HASH_ANNOTATION: tuning.digest}) | {
         "spec": {"backoffLimit": BACKOFF_LIMIT, "template": {"metadata": {"labels": labels}, "spec": pod}},
     }
 
