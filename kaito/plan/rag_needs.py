@@ -3,59 +3,49 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
 
 from kaito.api.core import CONFIG_MAP
 from kaito.api.ragengine import RAGEngine
 from kaito.plan.catalog import find_sku
 from kaito.plan.desired.rag_workload import GUARDRAILS_DIR, POLICY_FILE, STORAGE_DIR, Retrieval
-from kaito.plan.placement import GPU_RESOURCE
 from kaito.plan.pods.images import IMAGE_VOLUMES_MINOR, PulledImage, pulled
 from kaito.plan.pods.part import PodPart
 from kaito.plan.provision import provisioner_of
 from kaito.plan.roots import RootMeta
+from kaito.plan.sizing import Sizing
 from kaito.plan.snapshot import Snapshot
 from kaito.plan.validate.ragengine import ragengine_errors
-from kaito.plan.verdict import Failed, Ready, Verdict, Waiting
+from kaito.plan.verdict import Failed, Ready, Waiting
 from kaito.settings import PlanSettings
 from kaito.state.edges import user_labels
 from kaito.state.view import ClusterView
 
 GATE = "NodesPlanned"
+STORAGE_GIB = 50  # the image, an embedding model and a cache
 MODEL_DIR = "/mnt/embedding"
 
 
-@dataclass(frozen=True, slots=True)
-class Needs:
-    """`nodes` is 0 or 1. `verdict`: how that came about, or what is wrong."""
-
-    verdict: Verdict
-    nodes: int = 0
-    instance_type: str = ""
-    match_labels: dict[str, str] = field(default_factory=dict)
-    preferred: tuple[str, ...] = ()
-    gpus: int = 0
-    gpu_resource: str = GPU_RESOURCE
-
-    @property
-    def has_machine(self) -> bool:
-        return self.nodes > 0
-
-
-def needs_of(view: ClusterView, root: RootMeta, rag: RAGEngine, settings: PlanSettings) -> Needs:
-    """One machine where `compute` is given, with its GPUs where the text is embedded there."""
-    verdict = _wrong(view, root, rag, settings)
+def size_ragengine(view: ClusterView, root: RootMeta, rag: RAGEngine, settings: PlanSettings) -> Sizing:
+    """One machine where `compute` is given, with its GPUs where the text is embedded there; else none."""
+    wrong = _wrong(view, root, rag, settings)
     compute = rag.spec.compute
     if compute is None:
         why = "no machine of its own: spec.compute is not given, so any node will do"
-        return Needs(verdict or Ready(GATE, why, root.ref))
+        return Sizing(wrong or Ready(GATE, why, root.ref), nodes=0)
     is_byo = settings.node_provisioner == "byo"
     instance_type = "" if is_byo else compute.instance_type
     sku = find_sku(settings.cloud_provider, instance_type) if instance_type else None
     gpus = sku.gpus if sku and rag.spec.embedding.local else 0
     why = f"1 node ({instance_type or 'brought by the user'}), {gpus} GPUs for the embedding model"
-    return Needs(
-        verdict or Ready(GATE, why, root.ref), 1, instance_type, user_labels(compute), compute.preferred_nodes, gpus
+    return Sizing(
+        wrong or Ready(GATE, why, root.ref),
+        instance_type,
+        user_labels(compute),
+        compute.preferred_nodes,
+        nodes=1,
+        sku=sku,
+        gpus_per_pod=gpus,
+        storage_gib=STORAGE_GIB,
     )
 
 
@@ -71,13 +61,13 @@ def _wrong(view: ClusterView, root: RootMeta, rag: RAGEngine, settings: PlanSett
     return None
 
 
-def retrieval_of(s: Snapshot, root: RootMeta, rag: RAGEngine, needs: Needs) -> Retrieval:
+def retrieval_of(s: Snapshot, root: RootMeta, rag: RAGEngine, sizing: Sizing) -> Retrieval:
     """What the pod is told: every field of the spec reaches the service."""
     claim, path = rag.storage
     mount_path = path or STORAGE_DIR
     guardrails = rag.spec.guardrails
     policy = guardrails.config_map_ref if guardrails and guardrails.enabled else None
-    pins = provisioner_of(s.view, root.ref, s.settings).pins(root.ref) if needs.has_machine else {}
+    pins = provisioner_of(s.view, root.ref, s.settings).pins(root.ref) if sizing.has_machines else {}
     variables = {
         **dict(_embedding(rag)),
         **dict(_services(rag)),
@@ -93,8 +83,8 @@ def retrieval_of(s: Snapshot, root: RootMeta, rag: RAGEngine, needs: Needs) -> R
         mount_path,
         policy.name if policy else "",
         _model(s, rag),
-        needs.gpus,
-        needs.match_labels | pins,
+        sizing.gpus_per_pod,
+        sizing.match_labels | pins,
     )
 
 

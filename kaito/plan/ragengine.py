@@ -22,22 +22,22 @@ from kaito.plan.deletion import plan_deletion
 from kaito.plan.desired.rag_workload import rag_deployment, rag_service
 from kaito.plan.gates import judge_all
 from kaito.plan.lastwords import missing_logs
+from kaito.plan.observed import snapshot_of
 from kaito.plan.ownership import controller_reference
 from kaito.plan.provision import provisioner_of
 from kaito.plan.provision.order import MachineOrder
-from kaito.plan.rag_needs import Needs, needs_of, retrieval_of
+from kaito.plan.rag_needs import retrieval_of, size_ragengine
 from kaito.plan.rag_status import invalid_status, is_machine_side, ragengine_status
 from kaito.plan.report import GUARD_REASON, guard, misfit, recheck_s, report, unsynced
 from kaito.plan.roots import RootMeta, root_meta
+from kaito.plan.sizing import Sizing
 from kaito.plan.snapshot import Snapshot
-from kaito.plan.stock import Demand, Stock
 from kaito.plan.verdict import Verdict, Waiting, is_open
 from kaito.settings import PlanSettings
 from kaito.state.view import ClusterView, InvalidObject
 
 READS: tuple[ResourceKind, ...] = (NODE_POOL, NODE_CLAIM, NODE, POD, DEPLOYMENT, SERVICE)
 SUCCESS = {"Ready": "the retrieval service answers"}
-STORAGE_GIB = 50  # the image, an embedding model and a cache
 
 
 def plan_ragengine(view: ClusterView, ref: ObjectRef, now: datetime, settings: PlanSettings) -> Plan:
@@ -66,25 +66,51 @@ def judge_ragengine(view: ClusterView, ref: ObjectRef, now: datetime, settings: 
     if not isinstance(found, RAGEngine) or not is_new:
         return plan.verdicts
     root = root_meta(found, RAGENGINE)
-    needs = needs_of(view, root, found, settings)
+    s = snapshot_of(view, root, size_ragengine(view, root, found, settings), DEPLOYMENT, now, settings)
     message = "no operator has taken up this RAGEngine: it does not carry our finalizer"
     new = Waiting("Reconciled", "NotReconciled", message, ref, "run the operator: kaito operator", now)
-    return (new, *_judge(_snapshot(view, root, needs, now, settings), needs))
+    return (new, *_judge(s))
+
+
+def rag_order(sizing: Sizing, settings: PlanSettings) -> MachineOrder:
+    """What to ask the provisioner for."""
+    return MachineOrder(
+        sizing.instance_type,
+        sizing.match_labels,
+        image_family=settings.node_image_family,
+        storage_gib=sizing.storage_gib,
+    )
+
+
+def rag_children(
+    s: Snapshot, root: RootMeta, rag: RAGEngine, sizing: Sizing
+) -> Iterator[tuple[ResourceKind, Json, Child | None]]:
+    """Each child that the RAGEngine should have, and what there is of it, in the order in which they are created."""
+    owner = controller_reference(root.kind, root.ref.name, root.uid)
+    is_load_balancer = root.annotations.get(ENABLE_LOAD_BALANCER_ANNOTATION) == "True"
+    service = rag_service(root.ref, owner, is_load_balancer=is_load_balancer)
+    yield SERVICE, service, s.view.service(root.ref.namespace, root.ref.name)
+    deployment = rag_deployment(
+        root.ref,
+        owner,
+        retrieval_of(s, root, rag, sizing),
+        cloud_provider=s.settings.cloud_provider,
+        capabilities=s.view.capabilities,
+    )
+    yield DEPLOYMENT, deployment, s.workload
 
 
 def _plan_valid(view: ClusterView, root: RootMeta, rag: RAGEngine, now: datetime, settings: PlanSettings) -> Plan:
-    needs = needs_of(view, root, rag, settings)
-    s = _snapshot(view, root, needs, now, settings)
-    verdicts = _judge(s, needs)
-    status = ragengine_status(s, verdicts, has_machine=needs.has_machine, generation=root.generation)
+    sizing = size_ragengine(view, root, rag, settings)
+    s = snapshot_of(view, root, sizing, DEPLOYMENT, now, settings)
+    verdicts = _judge(s)
+    status = ragengine_status(s, verdicts, has_machine=sizing.has_machines, generation=root.generation)
     provisioner = provisioner_of(view, root.ref, settings)
-    order = MachineOrder(
-        needs.instance_type, needs.match_labels, image_family=settings.node_image_family, storage_gib=STORAGE_GIB
-    )
-    released = provisioner.relinquish(s) if needs.has_machine else ()
-    asked_for = provisioner.acquire(s, order) if needs.has_machine and is_open(needs.verdict) else ()
+    released = provisioner.relinquish(s) if sizing.has_machines else ()
+    is_needed = sizing.has_machines and is_open(sizing.verdict)
+    asked_for = provisioner.acquire(s, rag_order(sizing, settings)) if is_needed else ()
     actions = (
-        *_place_workload(s, root, rag, needs, verdicts),
+        *_place_workload(s, root, rag, sizing, verdicts),
         *missing_logs(s),
         *report(root, status, verdicts, success=SUCCESS),
         *released,
@@ -93,59 +119,19 @@ def _plan_valid(view: ClusterView, root: RootMeta, rag: RAGEngine, now: datetime
     return Plan(root.ref, actions, verdicts, recheck_s(s, verdicts))
 
 
-def _judge(s: Snapshot, needs: Needs) -> tuple[Verdict, ...]:
+def _judge(s: Snapshot) -> tuple[Verdict, ...]:
     """Without a machine of its own, the gates of machines do not concern it."""
-    return tuple(v for v in judge_all(s) if needs.has_machine or not is_machine_side(v))
-
-
-def _snapshot(view: ClusterView, root: RootMeta, needs: Needs, now: datetime, settings: PlanSettings) -> Snapshot:
-    demand = Demand(root.claimant, needs.nodes, needs.match_labels, needs.preferred, needs.gpu_resource, needs.gpus)
-    stock = (
-        provisioner_of(view, root.ref, settings).take_stock(view, demand, settings) if needs.has_machine else Stock()
-    )
-    return Snapshot(
-        view,
-        root.ref,
-        root.uid,
-        now,
-        settings,
-        root.created,
-        instance_type=needs.instance_type,
-        match_labels=needs.match_labels,
-        planned=needs.verdict,
-        target=needs.nodes,
-        gpu_resource=needs.gpu_resource,
-        gpus_per_pod=needs.gpus,
-        stock=stock,
-        workload_kind=DEPLOYMENT,
-        workload=view.deployment(root.ref),
-        pods=view.pods_of(root.ref),
-        prior=root.status,
-    )
+    return tuple(v for v in judge_all(s) if s.target != 0 or not is_machine_side(v))
 
 
 def _place_workload(
-    s: Snapshot, root: RootMeta, rag: RAGEngine, needs: Needs, verdicts: Sequence[Verdict]
+    s: Snapshot, root: RootMeta, rag: RAGEngine, sizing: Sizing, verdicts: Sequence[Verdict]
 ) -> Iterator[Action]:
     """What exists is kept right even while a gate is closed: a service that still answers is not torn down."""
-    if not is_open(needs.verdict):
+    if not is_open(sizing.verdict):
         return
     if s.workload is None and not all(is_open(verdict) for verdict in verdicts if is_machine_side(verdict)):
         return
-    owner = controller_reference(root.kind, root.ref.name, root.uid)
-    is_load_balancer = root.annotations.get(ENABLE_LOAD_BALANCER_ANNOTATION) == "True"
-    service = rag_service(root.ref, owner, is_load_balancer=is_load_balancer)
-    deployment = rag_deployment(
-        root.ref,
-        owner,
-        retrieval_of(s, root, rag, needs),
-        cloud_provider=s.settings.cloud_provider,
-        capabilities=s.view.capabilities,
-    )
-    wanted: tuple[tuple[ResourceKind, Json, Child | None], ...] = (
-        (SERVICE, service, s.view.service(root.ref.namespace, root.ref.name)),
-        (DEPLOYMENT, deployment, s.workload),
-    )
-    for kind, desired, observed in wanted:
+    for kind, desired, observed in rag_children(s, root, rag, sizing):
         if action := reconcile_child(kind, desired, observed, root_uid=root.uid, reason="the service may start"):
             yield action

@@ -58,19 +58,27 @@ CONFIG_KEY = "inference_config.yaml"
 
 @dataclass(frozen=True, slots=True)
 class Sizing:
-    """`nodes` is None until it is known. `verdict` says how it came about, or what is missing."""
+    """`nodes` is None until it is known, 0 for a root without machines of its own. `verdict`: how it came about, or
+    what is missing. `preferred`: names of nodes to be taken first.
+    """
 
     verdict: Verdict
     instance_type: str = ""
     match_labels: dict[str, str] = field(default_factory=dict)
+    preferred: tuple[str, ...] = ()
     nodes: int | None = None
     context_tokens: int | None = None  # that the node count was computed for
-    preset: Preset | None = None  # None: the Workspace brings a template
+    preset: Preset | None = None  # None: the root brings a template, or embeds
     sku: Sku | None = None
     parallelism: Parallelism = field(default_factory=Parallelism)
     gpu_resource: str = GPU_RESOURCE
     gpus_per_pod: int = 0
     storage_gib: int = TEMPLATE_STORAGE_GIB
+
+    @property
+    def has_machines(self) -> bool:
+        """Whether the root has, or will have, machines of its own."""
+        return self.nodes != 0
 
 
 def size_workspace(view: ClusterView, root: RootMeta, ws: Workspace, settings: PlanSettings) -> Sizing:
@@ -163,7 +171,7 @@ def _blank(
     nodes: int | None,
 ) -> Sizing:
     instance_type = "" if settings.node_provisioner == "byo" else _type(view, root, ws)
-    return Sizing(verdict, instance_type, selector_of(ws), nodes)
+    return Sizing(verdict, instance_type, selector_of(ws), ws.resource.preferred_nodes, nodes)
 
 
 def _of_template(view: ClusterView, root: RootMeta, ws: Workspace, settings: PlanSettings) -> Sizing:

@@ -26,6 +26,7 @@ from kaito.plan.deletion import plan_deletion
 from kaito.plan.explain import EVENT_CHARS_MAX
 from kaito.plan.gates import judge_all
 from kaito.plan.lastwords import missing_logs
+from kaito.plan.observed import snapshot_of
 from kaito.plan.provision import provisioner_of
 from kaito.plan.provision.expiry import refusal
 from kaito.plan.repairs import capped
@@ -36,7 +37,6 @@ from kaito.plan.serving import measures_itself
 from kaito.plan.sizing import Sizing, size_workspace
 from kaito.plan.snapshot import Snapshot
 from kaito.plan.status import CONDITION_OF_GATE, WORKLOAD_CONDITIONS, invalid_status, workspace_status
-from kaito.plan.stock import Demand
 from kaito.plan.training import ask_again_s, ask_progress
 from kaito.plan.tuning import finished
 from kaito.plan.tuning_status import JOB_GATE, tuning_status
@@ -97,7 +97,12 @@ def observe(view: ClusterView, ref: ObjectRef, now: datetime, settings: PlanSett
     if not isinstance(found, Workspace):
         return None
     root = root_meta(found)
-    return _snapshot(view, root, found, size_workspace(view, root, found, settings), now, settings)
+    sizing = size_workspace(view, root, found, settings)
+    return snapshot_of(view, root, sizing, _workload_kind(found), now, settings)
+
+
+def _workload_kind(ws: Workspace) -> ResourceKind:
+    return JOB if ws.tuning else STATEFUL_SET
 
 
 def _plan_invalid(root: RootMeta, found: InvalidObject, now: datetime) -> Plan:
@@ -109,7 +114,7 @@ def _plan_invalid(root: RootMeta, found: InvalidObject, now: datetime) -> Plan:
 
 def _plan_valid(view: ClusterView, root: RootMeta, ws: Workspace, now: datetime, settings: PlanSettings) -> Plan:
     sizing = size_workspace(view, root, ws, settings)
-    s = _snapshot(view, root, ws, sizing, now, settings)
+    s = snapshot_of(view, root, sizing, _workload_kind(ws), now, settings)
     provisioner = provisioner_of(view, root.ref, settings)
     if finished(s):
         # Machines may come and go as they like, and so may pods: what was to be done is done, or given up.
@@ -136,39 +141,6 @@ def _plan_valid(view: ClusterView, root: RootMeta, ws: Workspace, now: datetime,
         *provisioner.acquire(s, machine_order(root, sizing, settings)),
     )
     return Plan(root.ref, actions, verdicts, recheck_s(s, verdicts, measured.recheck_s, ask_again_s(s)))
-
-
-def _snapshot(
-    view: ClusterView, root: RootMeta, ws: Workspace, sizing: Sizing, now: datetime, settings: PlanSettings
-) -> Snapshot:
-    demand = Demand(
-        root.claimant,
-        sizing.nodes,
-        sizing.match_labels,
-        ws.resource.preferred_nodes,
-        sizing.gpu_resource,
-        sizing.gpus_per_pod,
-    )
-    return Snapshot(
-        view,
-        root.ref,
-        root.uid,
-        now,
-        settings,
-        root.created,
-        instance_type=sizing.instance_type,
-        match_labels=sizing.match_labels,
-        planned=sizing.verdict,
-        target=sizing.nodes,
-        context_tokens=sizing.context_tokens,
-        gpu_resource=sizing.gpu_resource,
-        gpus_per_pod=sizing.gpus_per_pod,
-        stock=provisioner_of(view, root.ref, settings).take_stock(view, demand, settings),
-        workload_kind=JOB if ws.tuning else STATEFUL_SET,
-        workload=view.job(root.ref) if ws.tuning else view.stateful_set(root.ref),
-        pods=view.pods_of(root.ref),
-        prior=root.status,
-    )
 
 
 def _place_workload(

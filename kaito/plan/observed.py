@@ -1,0 +1,66 @@
+"""snapshot_of: a root's sizing and the world around it → the snapshot that its gates judge; the same for every root."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from kaito.api.meta import ResourceKind
+from kaito.api.workloads import DEPLOYMENT, JOB, STATEFUL_SET, Child
+from kaito.plan.provision import provisioner_of
+from kaito.plan.roots import RootMeta
+from kaito.plan.sizing import Sizing
+from kaito.plan.snapshot import Snapshot
+from kaito.plan.stock import Demand, Stock
+from kaito.settings import PlanSettings
+from kaito.state.view import ClusterView
+
+
+def snapshot_of(
+    view: ClusterView,
+    root: RootMeta,
+    sizing: Sizing,
+    workload_kind: ResourceKind,
+    now: datetime,
+    settings: PlanSettings,
+) -> Snapshot:
+    """What gates and planner read about the root, whose pods come from a workload of this kind."""
+    return Snapshot(
+        view,
+        root.ref,
+        root.uid,
+        now,
+        settings,
+        root.created,
+        instance_type=sizing.instance_type,
+        match_labels=sizing.match_labels,
+        planned=sizing.verdict,
+        target=sizing.nodes,
+        context_tokens=sizing.context_tokens,
+        gpu_resource=sizing.gpu_resource,
+        gpus_per_pod=sizing.gpus_per_pod,
+        stock=_stock(view, root, sizing, settings),
+        workload_kind=workload_kind,
+        workload=_workload(view, root, workload_kind),
+        pods=view.pods_of(root.ref),
+        prior=root.status,
+    )
+
+
+def _stock(view: ClusterView, root: RootMeta, sizing: Sizing, settings: PlanSettings) -> Stock:
+    if not sizing.has_machines:
+        return Stock()
+    demand = Demand(
+        root.claimant,
+        sizing.nodes,
+        sizing.match_labels,
+        sizing.preferred,
+        sizing.gpu_resource,
+        sizing.gpus_per_pod,
+    )
+    return provisioner_of(view, root.ref, settings).take_stock(view, demand, settings)
+
+
+def _workload(view: ClusterView, root: RootMeta, kind: ResourceKind) -> Child | None:
+    """The workload has its root's name."""
+    look_up = {STATEFUL_SET: view.stateful_set, JOB: view.job, DEPLOYMENT: view.deployment}
+    return look_up[kind](root.ref)
