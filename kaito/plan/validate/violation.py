@@ -24,8 +24,13 @@ class Violation:
     severity: Severity = "error"
 
     def __str__(self) -> str:
+        return f"{self.field}: {self.told}"
+
+    @property
+    def told(self) -> str:
+        """Value, message and remedy, for readers who are shown the field beside them."""
         shown = "" if self.value is None else f"{_shortened(self.value)}: "
-        return f"{self.field}: {shown}{self.message}" + (f"; {self.remedy}" if self.remedy else "")
+        return f"{shown}{self.message}" + (f"; {self.remedy}" if self.remedy else "")
 
     @property
     def is_error(self) -> bool:
@@ -50,8 +55,9 @@ def warnings_of(violations: Sequence[Violation]) -> tuple[Violation, ...]:
 
 def denial(kind: str, group: str, name: str, errors: Sequence[Violation]) -> Json:
     """The metav1.Status of a refusal: 422 with one cause a violation, so that clients know not to send it again."""
+    # kubectl prints a cause as "field: message".
     causes = [
-        {"reason": "FieldValueInvalid", "message": f"{item} [{item.rule}]", "field": item.field} for item in errors
+        {"reason": "FieldValueInvalid", "message": f"{item.told} [{item.rule}]", "field": item.field} for item in errors
     ]
     return {
         "kind": "Status",
@@ -60,6 +66,6 @@ def denial(kind: str, group: str, name: str, errors: Sequence[Violation]) -> Jso
         "status": "Failure",
         "code": 422,
         "reason": "Invalid",
-        "message": "; ".join(cause["message"] for cause in causes),
+        "message": "; ".join(f"{item} [{item.rule}]" for item in errors),
         "details": {"kind": kind, "group": group, "name": name, "causes": causes},
     }

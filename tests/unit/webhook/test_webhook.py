@@ -59,6 +59,8 @@ def test_a_refusal_is_a_422_with_a_cause_per_field() -> None:
     status = response["status"]
     assert (response["allowed"], status["code"], status["reason"]) == (False, 422, "Invalid")
     assert [cause["field"] for cause in status["details"]["causes"]] == ["inference.preset.name"]
+    message = status["details"]["causes"][0]["message"]
+    assert not message.startswith("inference."), "kubectl prints the field before it"
     assert "[preset-known]" in status["message"] and "did you mean" in status["message"]
 
 
