@@ -71,11 +71,6 @@ def same_quantity(left: str | int, right: str | int) -> bool:
         return str(left) == str(right)
 
 
-def to_bytes(text: str | int) -> int:
-    """Bytes, rounded up. Raises ValueError."""
-    return int(parse_quantity(text).to_integral_value(rounding=ROUND_CEILING))
-
-
 def to_millicores(text: str | int) -> int:
     """Thousandths of a core, rounded up. Raises ValueError."""
     return int((parse_quantity(text) * 1000).to_integral_value(rounding=ROUND_CEILING))

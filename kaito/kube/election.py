@@ -87,7 +87,3 @@ class LeaseMachine:
     def may_write(self, deadline_s: float) -> bool:
         """Whether we lead until then."""
         return deadline_s <= self._until_s
-
-    @property
-    def until_s(self) -> float:
-        return self._until_s

@@ -67,7 +67,6 @@ class WatchMachine:
         self.row = row
         self.state: State = "Empty"
         self.skipped = 0  # objects that did not decode
-        self.relists = 0
         self.has_bookmarks = False
         self._version = ResourceVersion("")
         self._continue = ""
@@ -101,7 +100,6 @@ class WatchMachine:
             self.state = "Listing"
             return events
         self.state, self._version = "Listed", ResourceVersion(page.metadata.resource_version)
-        self.relists += 1
         return [*events, InitDone(self._version)]
 
     def receive_line(self, line: bytes) -> WatchEvent | None:

@@ -29,10 +29,6 @@ class Certificate:
     cert_pem: bytes
     key_pem: bytes
 
-    @property
-    def ca_bundle(self) -> str:
-        return base64.b64encode(self.ca_pem).decode()
-
     def as_data(self) -> Json:
         """The `data` of the Secret."""
         parts = {CA: self.ca_pem, CERT: self.cert_pem, KEY: self.key_pem}

@@ -26,7 +26,6 @@ class PodWorker:
         self.done = anyio.Event()
         self._stopping = False
         self._preparing = anyio.CancelScope()
-        self._problem = ""
         spec, status = context.pod["spec"], context.pod.get("status") or {}
         before = _by_name(status.get("initContainerStatuses")), _by_name(status.get("containerStatuses"))
         inits = spec.get("initContainers") or []

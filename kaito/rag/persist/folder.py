@@ -31,12 +31,6 @@ class ReadOnly(OSError):
 
 
 @dataclass(slots=True)
-class Recovered:
-    header: Header
-    changes: Iterator[Change]
-
-
-@dataclass(slots=True)
 class IndexFolder:
     """Blocking; used by one thread at a time. `log_bytes`, `snapshot_bytes`: sizes on disk."""
 

@@ -75,10 +75,6 @@ class SamplingFields(msgspec.Struct, frozen=True, kw_only=True):
     user: str | None = None
 
 
-class PromptTokensDetails(msgspec.Struct, omit_defaults=True):
-    cached_tokens: int | None = None
-
-
 class Usage(msgspec.Struct, kw_only=True):
     prompt_tokens: int
     completion_tokens: int
