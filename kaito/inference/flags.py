@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
-Kind: TypeAlias = Literal["text", "int", "float", "bool", "list", "auto_int"]
+Kind: TypeAlias = Literal["text", "int", "float", "bool", "list", "auto_int", "json"]
 Owner: TypeAlias = Literal["server", "model", "limits"]
 
 
@@ -44,6 +45,7 @@ FLAGS: tuple[Flag, ...] = (
     Flag("seed", "model", "seed", "int", "of requests that name none", True),
     Flag("runner", "model", "runner", "text", "generate, or pooling for embeddings; auto: as the model is",
          True, ("auto", "generate", "pooling")),
+    Flag("hf-overrides", "model", "hf_overrides", "json", "JSON object over the model's config.json", True),
     Flag("enable-lora", "model", "enable_lora", "bool", "serve LoRA adapters", True),
     Flag("lora-modules", "model", "lora_modules", "list", "NAME=FOLDER, or JSON {name, path}", True),
     Flag("max-lora-rank", "model", "lora_rank_max", "int", "adapters of a higher rank are refused", True),
@@ -132,6 +134,16 @@ def _list(value: Any, where: str) -> tuple[Any, ...]:
     return tuple(value) if isinstance(value, list | tuple) else (value,)
 
 
+def _json(value: Any, where: str) -> dict[str, Any]:
+    try:
+        found = json.loads(value) if isinstance(value, str) else value
+    except ValueError:
+        found = None
+    if not isinstance(found, dict):
+        raise ValueError(f"{where}: {value!r}, expected a JSON object")
+    return found
+
+
 def _text(value: Any, where: str) -> str:
     if isinstance(value, dict | list):
         raise ValueError(f"{where}: {value!r}, expected text")
@@ -145,4 +157,5 @@ CONVERSIONS: dict[Kind, Callable[[Any, str], Any]] = {
     "bool": _bool,
     "list": _list,
     "auto_int": _auto_int,
+    "json": _json,
 }

@@ -60,6 +60,14 @@ class TokenMetrics:
     def started(self, prompt_tokens: int) -> Observed:
         return Observed(self, prompt_tokens, monotonic())
 
+    def pooled(self, inputs_tokens: list[int], took_s: float) -> None:
+        """Inputs of one request that became vectors."""
+        for tokens in inputs_tokens:
+            self.prompt_tokens.value += tokens
+            self.prompt_length.observe(tokens)
+            self.success["stop"].inc()
+        self.whole.observe(took_s, len(inputs_tokens))
+
     def exposition(self) -> bytes:
         return generate_latest(self.registry)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -42,6 +43,7 @@ class ModelSettings:
     chat_template: str = ""
     seed: int = 0
     runner: Literal["auto", "generate", "pooling"] = "auto"
+    hf_overrides: Mapping[str, Any] | None = None  # entries of the model's config.json
     enable_lora: bool = False
     adapters_dir: str = "/mnt/adapter"
     lora_modules: tuple[tuple[str, str], ...] = ()  # (name, folder)

@@ -46,8 +46,7 @@ def _handler(state: ServingState, operation: Operation) -> Handler:
     async def answer(request: web.BaseRequest) -> web.StreamResponse:
         engine, admission = state.serving()
         if operation not in engine.operations:
-            known = ", ".join(sorted(engine.operations))
-            raise ApiError(404, f"This model does not do {operation}; it does {known}.", type="NotFoundError")
+            raise _not_done(operation, engine)
         body = await read_body(request, bytes_max=limits.body_bytes_max, timeout_s=limits.read_timeout_s)
         if state.settings.logs_content:
             text = body.decode(errors="replace")
@@ -67,6 +66,13 @@ def _handler(state: ServingState, operation: Operation) -> Handler:
             state.in_flight.leave()
 
     return answer
+
+
+def _not_done(operation: Operation, engine: Engine) -> ApiError:
+    known = ", ".join(sorted(engine.operations))
+    remedy = " Started with --runner=pooling, it would." if operation is Operation.EMBEDDINGS else ""
+    text = f"This model does not do {operation}; it does {known}.{remedy}"
+    return ApiError(404, text, type="NotFoundError", code="operation_not_supported")
 
 
 async def _wait(admission: Admission, turn: asyncio.Future[None]) -> None:

@@ -10,11 +10,12 @@ import msgspec
 from kaito.inference.engine import Write
 from kaito.inference.generation import Delta, Tokenizer, TokenLogprob
 from kaito.inference.serving.gathered import Gathered
+from kaito.inference.serving.inputs import nothing, texts_or_tokens
 from kaito.inference.serving.run import Run
 from kaito.web import sse
 from kaito.web.openai.common import usage
 from kaito.web.openai.completions import Choice, Completion, CompletionRequest, Logprobs
-from kaito.web.openai.errors import ApiError, error_body, invalid
+from kaito.web.openai.errors import ApiError, error_body
 
 encode = msgspec.json.Encoder().encode
 PROMPTS_MAX = 256
@@ -22,32 +23,14 @@ PROMPTS_MAX = 256
 
 def prompts_of(request: CompletionRequest, tokenizer: Tokenizer) -> list[list[int]]:
     """Token ids of every prompt. Raises ApiError."""
-    prompt = request.prompt
     special = request.add_special_tokens is not False
-    if isinstance(prompt, str):
-        return [_checked(tokenizer.encode(prompt, add_special_tokens=special), "prompt", tokenizer)]
-    if not prompt:
-        raise invalid("prompt: expected text, or a list that is not empty", param="prompt")
-    if all(isinstance(item, int) for item in prompt):
-        return [_checked([item for item in prompt if isinstance(item, int)], "prompt", tokenizer)]
-    if len(prompt) > PROMPTS_MAX:
-        raise invalid(f"prompt: {len(prompt)} prompts in one request, at most {PROMPTS_MAX} are taken", param="prompt")
-    found = []
-    for index, item in enumerate(prompt):
-        if isinstance(item, int):
-            raise invalid("prompt: a list of texts, or of token ids, or of lists of them: not mixed", param="prompt")
-        tokens = tokenizer.encode(item, add_special_tokens=special) if isinstance(item, str) else list(item)
-        found.append(_checked(tokens, f"prompt[{index}]", tokenizer))
+    size = tokenizer.vocabulary_size
+    items = texts_or_tokens(request.prompt, "prompt", items_max=PROMPTS_MAX, vocabulary_size=size)
+    found = [tokenizer.encode(item, add_special_tokens=special) if isinstance(item, str) else item for item in items]
+    for index, tokens in enumerate(found):
+        if not tokens:
+            raise nothing("prompt" if len(found) == 1 else f"prompt[{index}]", "prompt")
     return found
-
-
-def _checked(tokens: list[int], where: str, tokenizer: Tokenizer) -> list[int]:
-    if not tokens:
-        raise invalid(f"{where}: the prompt has no tokens", param="prompt")
-    if wrong := next((token for token in tokens if not 0 <= token < tokenizer.vocabulary_size), None):
-        message = f"{where}: {wrong} is not a token id of this model (0 to {tokenizer.vocabulary_size - 1})"
-        raise invalid(message, param="prompt")
-    return tokens
 
 
 @dataclass(slots=True)

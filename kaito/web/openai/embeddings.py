@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 import msgspec
 
@@ -17,7 +17,9 @@ class EmbeddingRequest(msgspec.Struct, frozen=True, kw_only=True):
     encoding_format: Literal["float", "base64"] | None = None
     dimensions: Count | None = None
     user: str | None = None
-    truncate_prompt_tokens: int | None = None
+    # Beyond OpenAI's, as vLLM has them. -1: as many as the model reads.
+    truncate_prompt_tokens: Annotated[int, msgspec.Meta(ge=-1, le=1 << 31)] | None = None
+    add_special_tokens: bool | None = None
 
 
 class EmbeddingUsage(msgspec.Struct, kw_only=True):

@@ -41,7 +41,7 @@ async def settled(served: Served) -> None:
         ("POST", "/v1/chat/completions", {"json": CHAT | {"stop": [""]}}, 400, "stop"),
         ("POST", "/v1/chat/completions", {"json": CHAT | {"logit_bias": {"x": 1}}}, 400, "logit_bias"),
         ("POST", "/v1/chat/completions", {"json": CHAT | {"model": "other"}}, 404, "Served here: `fake`"),
-        ("POST", "/v1/embeddings", {"json": {"model": NAME, "input": "x"}}, 404, "does not do embeddings"),
+        ("POST", "/v1/embeddings", {"json": {"model": NAME, "input": "x"}}, 404, "--runner=pooling"),
         ("POST", "/v1/load_lora_adapter", {"json": {}}, 403, "--kaito-runtime-lora"),
         ("POST", "/v1/chat/completions", {"data": b"x" * 2000}, 413, "1000 bytes"),
         (

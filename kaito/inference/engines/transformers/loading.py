@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -32,8 +34,9 @@ def load(located: Located, settings: ModelSettings, report: Report) -> Loaded:
     report(Progress("loading"))
     path = str(located.path)
     device = pick_device(settings.device)
-    try:
+    with loading(path):
         config = AutoConfig.from_pretrained(path, trust_remote_code=settings.trust_remote_code)
+        config.update(settings.hf_overrides or {})
         tokenizer = load_tokenizer(
             settings.tokenizer or path,
             trust_remote_code=settings.trust_remote_code,
@@ -43,12 +46,6 @@ def load(located: Located, settings: ModelSettings, report: Report) -> Loaded:
             path, config=config, dtype=pick_dtype(settings.dtype, device), trust_remote_code=settings.trust_remote_code
         )
         model = model.to(device).eval()
-    except torch.OutOfMemoryError as error:
-        raise EngineError(out_of_memory_at_load(error)) from error
-    except (OSError, ValueError, KeyError, ImportError, RuntimeError) as error:
-        raise EngineError(
-            f"{path} does not load as a model of transformers: {type(error).__name__}: {error}"
-        ) from error
     generation: GenerationConfig = model.generation_config
     return Loaded(
         model,
@@ -61,6 +58,19 @@ def load(located: Located, settings: ModelSettings, report: Report) -> Loaded:
         ),
         _eos(generation, config, tokenizer),
     )
+
+
+@contextmanager
+def loading(path: str) -> Iterator[None]:
+    """What goes wrong inside becomes an EngineError that says what to change."""
+    try:
+        yield
+    except torch.OutOfMemoryError as error:
+        raise EngineError(out_of_memory_at_load(error)) from error
+    except (OSError, ValueError, KeyError, ImportError, RuntimeError) as error:
+        raise EngineError(
+            f"{path} does not load as a model of transformers: {type(error).__name__}: {error}"
+        ) from error
 
 
 def pick_device(wanted: str) -> torch.device:
@@ -89,9 +99,13 @@ def out_of_memory_at_load(error: BaseException) -> str:
     )
 
 
+def context_tokens_of(config: Any) -> int:
+    """The model's own longest sequence; a large number where it has none."""
+    return int(getattr(config.get_text_config(), "max_position_embeddings", 0) or 0) or 1 << 20
+
+
 def _context_tokens(config: Any, settings: ModelSettings) -> int:
-    text = config.get_text_config()
-    longest = int(getattr(text, "max_position_embeddings", 0) or 0) or 1 << 20
+    longest = context_tokens_of(config)
     if settings.context_tokens is None:
         return longest
     if settings.context_tokens > longest:

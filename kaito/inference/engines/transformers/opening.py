@@ -5,31 +5,51 @@ from __future__ import annotations
 import asyncio
 import os
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from kaito.inference.embedding import Embedder
 from kaito.inference.engine import Engine, EngineError, Progress, Report
 from kaito.inference.generation import Generator
 from kaito.inference.serving import TokenServing
 from kaito.inference.settings import ModelSettings
 
+if TYPE_CHECKING:
+    from kaito.inference.engines.weights import Located
+
 
 async def open_transformers(settings: ModelSettings, report: Report) -> Engine:
     """Raises EngineError."""
-    loop = asyncio.get_running_loop()
-    generator = await asyncio.to_thread(_open, settings, report, loop)
-    return TokenServing(generator, settings)
+    return await asyncio.to_thread(_open, settings, report, asyncio.get_running_loop())
 
 
-def _open(settings: ModelSettings, report: Report, loop: asyncio.AbstractEventLoop) -> Generator:
+def _open(settings: ModelSettings, report: Report, loop: asyncio.AbstractEventLoop) -> Engine:
     report(Progress("importing"))  # torch and transformers: seconds
+    from kaito.inference.engines.transformers.encoder import makes_embeddings
+    from kaito.inference.engines.weights import locate
+
+    located = locate(settings, report)
+    if makes_embeddings(located.path, settings.runner):
+        from kaito.inference.serving.embeddings import EmbeddingServing
+
+        return EmbeddingServing(_embedder(located, settings, report, loop), settings)
+    return TokenServing(_generator(located, settings, report, loop), settings)
+
+
+def _embedder(located: Located, settings: ModelSettings, report: Report, loop: asyncio.AbstractEventLoop) -> Embedder:
+    from kaito.inference.engines.transformers.embedder import TransformersEmbedder
+    from kaito.inference.engines.transformers.encoder import load_encoder
+
+    return TransformersEmbedder(load_encoder(located, settings, report), settings, loop)
+
+
+def _generator(located: Located, settings: ModelSettings, report: Report, loop: asyncio.AbstractEventLoop) -> Generator:
     from kaito.inference.engines.transformers.adapters import Adapters
     from kaito.inference.engines.transformers.cohorts import CohortBatcher
     from kaito.inference.engines.transformers.continuous import ContinuousBatcher, can_be_paged
     from kaito.inference.engines.transformers.generator import Batcher, Board, TransformersGenerator
     from kaito.inference.engines.transformers.loading import load
-    from kaito.inference.engines.weights import locate
 
-    loaded = load(locate(settings, report), settings, report)
+    loaded = load(located, settings, report)
     adapters = Adapters(loaded.model, settings.lora_rank_max)
     _load_adapters(adapters, settings, report)
     report(Progress("starting the engine"))
