@@ -39,7 +39,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     commands = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
     up = commands.add_parser("up", help="start the cluster, and the operator in it")
     add_cluster_arguments(up)
-    up.add_argument("--dir", default=DIRECTORY, metavar="D", help=f"where it keeps everything (default: {DIRECTORY})")
+    up.add_argument(
+        "--dir",
+        metavar="D",
+        help=f"where it keeps everything, its state from run to run too (without: {DIRECTORY}, anew)",
+    )
     up.add_argument("--detach", action="store_true", help="return when it is up; it goes on in the background")
     up.add_argument("--no-operator", action="store_true", help="start the cluster alone")
     down = commands.add_parser("down", help="stop the cluster and wait until all of it is gone")
@@ -103,9 +107,9 @@ def logs_in(directory: Path) -> Iterator[Path]:
 
 
 def _up(args: argparse.Namespace) -> int:
-    directory = Path(args.dir)
+    directory = Path(args.dir or DIRECTORY)
     settings = cluster_settings(args, directory=directory, kubeconfig=directory / "kubeconfig")
-    settings = replace(settings, has_operator=not args.no_operator)
+    settings = replace(settings, has_operator=not args.no_operator, is_persistent=bool(args.dir))
     if args.detach:
         return _detach(sys.argv[1:], settings)
     with live_in(settings.directory), logs_in(settings.directory):
@@ -132,7 +136,9 @@ def greeting(cluster: Cluster, here: Path) -> str:
         f"  kaito status --kubeconfig {kubeconfig}",
     ]
     stop_it = "Ctrl-C, or" if READY_FD not in os.environ else ""
-    down = f"kaito local down --dir {shown(cluster.settings.directory, here)}"
+    down = "kaito local down"
+    if cluster.settings.is_persistent:
+        down += f" --dir {shown(cluster.settings.directory, here)}"
     return "\n".join([*lines, f"  {stop_it} {down}".replace("   ", "  ").rstrip()])
 
 

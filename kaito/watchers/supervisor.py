@@ -61,6 +61,7 @@ class Supervisor:
         self._named: dict[ObjectRef, anyio.CancelScope] = {}
         self._wanted: frozenset[ObjectRef] | None = None  # what _named was settled for
         self._changed = anyio.Event()
+        self._is_stale = False  # what is served may have changed: discover again
 
     def ages_s(self, now_s: float) -> dict[str, float]:
         """Seconds since each kind was last heard of, by plural; kinds that never were are left out."""
@@ -93,8 +94,6 @@ class Supervisor:
                     await self._changed.wait()
                 needs_discovery = bool(self._absent()) or self._is_stale
                 self._is_stale = False
-
-    _is_stale = False
 
     def _absent(self) -> list[KindRow]:
         return [row for row in self._rows if not row.by_name and row.kind not in self._scopes]

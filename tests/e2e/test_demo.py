@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import signal
@@ -9,7 +10,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import anyio
 import pytest
+
+from kaito.api.core import NAMESPACE
+from kaito.cli.clients import open_client
+from kaito.kube.client import ALL
 
 EXAMPLE = Path("examples/quickstart/workspace-phi-3.5-mini.yaml").resolve()
 DEADLINE_S = 180
@@ -98,6 +104,35 @@ def test_the_demo_stays_up_until_it_is_told_to_end_and_then_leaves_nothing(tmp_p
     assert "Everything is gone" in process.communicate(timeout=60)[0]
     assert process.returncode == 0
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_cluster_starts_anew_unless_a_directory_is_given(tmp_path: Path):
+    def namespaces_after(*words: str) -> list[str]:
+        """The names that the second life of a cluster knows, one of them made in the first."""
+        kaito = [sys.executable, "-m", "kaito", "local"]
+        lives = []
+        for life in range(2):
+            up = [*kaito, "up", "--detach", "--no-operator", "--pods", "instant", *words]
+            subprocess.run(up, cwd=tmp_path, capture_output=True, timeout=60, check=True)
+            try:
+                lives.append(anyio.run(_namespaces, tmp_path / ".kaito" / "kubeconfig", life == 0))
+            finally:
+                subprocess.run([*kaito, "down"], cwd=tmp_path, capture_output=True, timeout=60, check=True)
+        return lives[1]
+
+    assert "kept" not in namespaces_after()
+    assert "kept" in namespaces_after("--dir", ".kaito")
+
+
+async def _namespaces(kubeconfig: Path, makes_one: bool) -> list[str]:
+    client = await open_client(kubeconfig)
+    try:
+        if makes_one:
+            await client.create(NAMESPACE, "", {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "kept"}})
+        page = json.loads(await client.list_page(NAMESPACE, ALL, limit=100, continue_=""))
+        return [item["metadata"]["name"] for item in page["items"]]
+    finally:
+        await client.aclose()
 
 
 def test_a_detached_cluster_comes_up_is_refused_a_twin_and_goes(tmp_path: Path):
