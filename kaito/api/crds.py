@@ -8,7 +8,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from kaito.api.inferenceset import INFERENCE_SET, InferenceSet, InferenceSetStatus
-from kaito.api.meta import Json
+from kaito.api.meta import Json, ResourceKind
 from kaito.api.nodeclaim import NODE_CLAIM
 from kaito.api.nodepool import NODE_POOL
 from kaito.api.ragengine import RAGENGINE, RAGEngineSpec, RAGEngineStatus
@@ -65,8 +65,51 @@ def _version(name: str, schema: Json, columns: list[Json], *, is_storage: bool) 
     }
 
 
+def _crd(
+    kind: ResourceKind,
+    versions: list[Json],
+    *,
+    category: str,
+    short_names: tuple[str, ...] = (),
+) -> Json:
+    """The CustomResourceDefinition around the versions."""
+    names: Json = {
+        "kind": kind.kind,
+        "listKind": f"{kind.kind}List",
+        "plural": kind.plural,
+        "singular": kind.kind.lower(),
+    }
+    if short_names:
+        names["shortNames"] = list(short_names)
+    return {
+        "apiVersion": "apiextensions.k8s.io/v1",
+        "kind": "CustomResourceDefinition",
+        "metadata": {"name": f"{kind.plural}.{kind.group}"},
+        "spec": {
+            "group": kind.group,
+            "scope": "Namespaced" if kind.namespaced else "Cluster",
+            "names": names | {"categories": [category]},
+            "versions": versions,
+        },
+    }
+
+
+def _object(description: str, properties: Json) -> Json:
+    """The schema of a whole object of ours."""
+    own: Json = {"apiVersion": {"type": "string"}, "kind": {"type": "string"}, "metadata": {"type": "object"}}
+    return {"type": "object", "description": description, "properties": own | properties}
+
+
+def _status(model: type[BaseModel]) -> Json:
+    return structural_schema(model) | {"description": "Written by the operator alone."}
+
+
 def _column(name: str, path: str, type_: str = "string") -> Json:
     return {"name": name, "type": type_, "jsonPath": path}
+
+
+def _age() -> Json:
+    return _column("Age", ".metadata.creationTimestamp", "date")
 
 
 def _condition_column(type_: str) -> Json:
@@ -75,21 +118,10 @@ def _condition_column(type_: str) -> Json:
 
 def workspace_schema() -> Json:
     """openAPIV3Schema of Workspace v1beta1."""
-    schema = structural_schema(Workspace)
-    properties = schema["properties"]
-    status = structural_schema(WorkspaceStatus)
-    status["description"] = "Written by the operator alone."
-    return {
-        "type": "object",
-        "description": "A model to serve or to fine-tune, and the machines for it.",
-        "properties": {
-            "apiVersion": {"type": "string"},
-            "kind": {"type": "string"},
-            "metadata": {"type": "object"},
-            **{name: properties[name] for name in ("resource", "inference", "tuning")},
-            "status": status,
-        },
-    }
+    properties = structural_schema(Workspace)["properties"]
+    sections = {name: properties[name] for name in ("resource", "inference", "tuning")}
+    description = "A model to serve or to fine-tune, and the machines for it."
+    return _object(description, sections | {"status": _status(WorkspaceStatus)})
 
 
 def workspace_schema_v1alpha1() -> Json:
@@ -109,51 +141,23 @@ def workspace_schema_v1alpha1() -> Json:
 def workspace_crd() -> Json:
     """CustomResourceDefinition of Workspace: v1beta1 stored, v1alpha1 served."""
     conditions = [_condition_column(type_) for type_ in CONDITION_COLUMNS]
-    instance, age = _column("Instance", ".resource.instanceType"), _column("Age", ".metadata.creationTimestamp", "date")
+    instance, age = _column("Instance", ".resource.instanceType"), _age()
     later = [_column("TargetNodeCount", ".status.targetNodeCount", "integer"), _column("State", ".status.state")]
-    return {
-        "apiVersion": "apiextensions.k8s.io/v1",
-        "kind": "CustomResourceDefinition",
-        "metadata": {"name": f"{WORKSPACE.plural}.{WORKSPACE.group}"},
-        "spec": {
-            "group": WORKSPACE.group,
-            "scope": "Namespaced",
-            "names": {
-                "kind": WORKSPACE.kind,
-                "listKind": f"{WORKSPACE.kind}List",
-                "plural": WORKSPACE.plural,
-                "singular": "workspace",
-                "shortNames": ["wk", "wks"],
-                "categories": ["workspace"],
-            },
-            "versions": [
-                _version("v1alpha1", workspace_schema_v1alpha1(), [instance, *conditions, age], is_storage=False),
-                _version("v1beta1", workspace_schema(), [instance, *conditions, *later, age], is_storage=True),
-            ],
-        },
-    }
+    versions = [
+        _version("v1alpha1", workspace_schema_v1alpha1(), [instance, *conditions, age], is_storage=False),
+        _version("v1beta1", workspace_schema(), [instance, *conditions, *later, age], is_storage=True),
+    ]
+    return _crd(WORKSPACE, versions, category="workspace", short_names=("wk", "wks"))
 
 
 def inference_set_crd() -> Json:
     """CustomResourceDefinition of InferenceSet: v1beta1 stored, v1alpha1 served; both can be scaled."""
-    schema = structural_schema(InferenceSet)
-    status = structural_schema(InferenceSetStatus)
-    status["description"] = "Written by the operator alone."
-    body: Json = {
-        "type": "object",
-        "description": "Several Workspaces alike.",
-        "properties": {
-            "apiVersion": {"type": "string"},
-            "kind": {"type": "string"},
-            "metadata": {"type": "object"},
-            "spec": schema["properties"]["spec"],
-            "status": status,
-        },
-    }
+    spec = structural_schema(InferenceSet)["properties"]["spec"]
+    body = _object("Several Workspaces alike.", {"spec": spec, "status": _status(InferenceSetStatus)})
     columns = [
         _column("Replicas", ".spec.replicas", "integer"),
         _column("ReadyReplicas", ".status.readyReplicas", "integer"),
-        _column("Age", ".metadata.creationTimestamp", "date"),
+        _age(),
     ]
     older = deepcopy(body)
     del older["properties"]["spec"]["properties"]["template"]["properties"]["resource"]["properties"]["partition"]
@@ -166,40 +170,15 @@ def inference_set_crd() -> Json:
         "statusReplicasPath": ".status.replicas",
         "labelSelectorPath": ".status.selector",
     }
-    return {
-        "apiVersion": "apiextensions.k8s.io/v1",
-        "kind": "CustomResourceDefinition",
-        "metadata": {"name": f"{INFERENCE_SET.plural}.{INFERENCE_SET.group}"},
-        "spec": {
-            "group": INFERENCE_SET.group,
-            "scope": "Namespaced",
-            "names": {
-                "kind": INFERENCE_SET.kind,
-                "listKind": f"{INFERENCE_SET.kind}List",
-                "plural": INFERENCE_SET.plural,
-                "singular": "inferenceset",
-                "shortNames": ["is", "isets"],
-                "categories": ["inferenceset"],
-            },
-            "versions": [each | {"subresources": {"status": {}, "scale": scale}} for each in versions],
-        },
-    }
+    scalable = [each | {"subresources": {"status": {}, "scale": scale}} for each in versions]
+    return _crd(INFERENCE_SET, scalable, category="inferenceset", short_names=("is", "isets"))
 
 
 def ragengine_schema() -> Json:
     """openAPIV3Schema of RAGEngine v1beta1."""
-    spec, status = structural_schema(RAGEngineSpec), structural_schema(RAGEngineStatus)
-    return {
-        "type": "object",
-        "description": "A retrieval service over your documents, and the machine for it.",
-        "properties": {
-            "apiVersion": {"type": "string"},
-            "kind": {"type": "string"},
-            "metadata": {"type": "object"},
-            "spec": spec | {"description": "What is wanted."},
-            "status": status | {"description": "Written by the operator alone."},
-        },
-    }
+    spec = structural_schema(RAGEngineSpec) | {"description": "What is wanted."}
+    description = "A retrieval service over your documents, and the machine for it."
+    return _object(description, {"spec": spec, "status": _status(RAGEngineStatus)})
 
 
 def ragengine_schema_v1alpha1() -> Json:
@@ -221,88 +200,42 @@ def ragengine_crd() -> Json:
         _column("Instance", ".spec.compute.instanceType"),
         _condition_column("ResourceReady"),
         _condition_column("ServiceReady"),
-        _column("Age", ".metadata.creationTimestamp", "date"),
+        _age(),
     ]
     old = _version("v1alpha1", ragengine_schema_v1alpha1(), columns, is_storage=False)
     warning = "kaito.sh/v1alpha1 RAGEngine is deprecated; use kaito.sh/v1beta1"
-    return {
-        "apiVersion": "apiextensions.k8s.io/v1",
-        "kind": "CustomResourceDefinition",
-        "metadata": {"name": f"{RAGENGINE.plural}.{RAGENGINE.group}"},
-        "spec": {
-            "group": RAGENGINE.group,
-            "scope": "Namespaced",
-            "names": {
-                "kind": RAGENGINE.kind,
-                "listKind": f"{RAGENGINE.kind}List",
-                "plural": RAGENGINE.plural,
-                "singular": "ragengine",
-                "shortNames": ["rag"],
-                "categories": ["ragengine"],
-            },
-            "versions": [
-                old | {"deprecated": True, "deprecationWarning": warning},
-                _version("v1beta1", ragengine_schema(), columns, is_storage=True),
-            ],
-        },
-    }
+    versions = [
+        old | {"deprecated": True, "deprecationWarning": warning},
+        _version("v1beta1", ragengine_schema(), columns, is_storage=True),
+    ]
+    return _crd(RAGENGINE, versions, category="ragengine", short_names=("rag",))
 
 
 def node_claim_crd() -> Json:
     """A NodeClaim CRD of our own, for clusters without Karpenter: schemaless, with the columns people look for."""
-    free: Json = {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
     columns = [
         _column("Type", '.spec.requirements[?(@.key=="node.kubernetes.io/instance-type")].values[0]'),
         _column("Node", ".status.nodeName"),
         _column("Ready", '.status.conditions[?(@.type=="Ready")].status'),
-        _column("Age", ".metadata.creationTimestamp", "date"),
+        _age(),
     ]
-    schema = {"type": "object", "properties": {"spec": dict(free), "status": dict(free)}}
-    return {
-        "apiVersion": "apiextensions.k8s.io/v1",
-        "kind": "CustomResourceDefinition",
-        "metadata": {"name": f"{NODE_CLAIM.plural}.{NODE_CLAIM.group}"},
-        "spec": {
-            "group": NODE_CLAIM.group,
-            "scope": "Cluster",
-            "names": {
-                "kind": NODE_CLAIM.kind,
-                "listKind": f"{NODE_CLAIM.kind}List",
-                "plural": NODE_CLAIM.plural,
-                "singular": "nodeclaim",
-                "categories": ["karpenter"],
-            },
-            "versions": [_version(NODE_CLAIM.version, schema, columns, is_storage=True)],
-        },
-    }
+    return _schemaless(NODE_CLAIM, columns)
 
 
 def node_pool_crd() -> Json:
     """A NodePool CRD of our own, for a local cluster that plays Karpenter: schemaless."""
-    free: Json = {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
     columns = [
         _column("Replicas", ".spec.replicas", "integer"),
         _column("Ready", '.status.conditions[?(@.type=="Ready")].status'),
-        _column("Age", ".metadata.creationTimestamp", "date"),
+        _age(),
     ]
-    schema = {"type": "object", "properties": {"spec": dict(free), "status": dict(free)}}
-    return {
-        "apiVersion": "apiextensions.k8s.io/v1",
-        "kind": "CustomResourceDefinition",
-        "metadata": {"name": f"{NODE_POOL.plural}.{NODE_POOL.group}"},
-        "spec": {
-            "group": NODE_POOL.group,
-            "scope": "Cluster",
-            "names": {
-                "kind": NODE_POOL.kind,
-                "listKind": f"{NODE_POOL.kind}List",
-                "plural": NODE_POOL.plural,
-                "singular": "nodepool",
-                "categories": ["karpenter"],
-            },
-            "versions": [_version(NODE_POOL.version, schema, columns, is_storage=True)],
-        },
-    }
+    return _schemaless(NODE_POOL, columns)
+
+
+def _schemaless(kind: ResourceKind, columns: list[Json]) -> Json:
+    free: Json = {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
+    schema: Json = {"type": "object", "properties": {"spec": dict(free), "status": dict(free)}}
+    return _crd(kind, [_version(kind.version, schema, columns, is_storage=True)], category="karpenter")
 
 
 def crds() -> dict[str, Json]:
