@@ -18,11 +18,11 @@ import kopf
 from kubernetes_asyncio import client, config
 from kubernetes_asyncio.client.exceptions import ApiException
 
-from kaito.cli.plan_world import offline, ref_of
+from kaito.cli.plan_files import document_of
+from kaito.cli.plan_world import offline
 from kaito.plan.actions import Create
 from kaito.plan.preview import preview
 from kaito.settings import PlanSettings
-from kaito.state.graph_view import GraphView
 
 GROUP, VERSION, PLURAL = "kaito.sh", "v1beta1", "workspaces"
 GPU = "nvidia.com/gpu"
@@ -127,8 +127,9 @@ def wanted_of(body: dict[str, Any]) -> list[Create]:
     uid = body["metadata"]["uid"]
     if uid not in wanted:
         now = datetime.now(UTC)  # noqa: TID251
-        graph = offline({**body, "metadata": dict(body["metadata"])}, [], now)
-        found = preview(GraphView(graph), ref_of(body), now, PlanSettings())
+        document = document_of("", body)
+        assert document is not None
+        found = preview(offline([document], now).view, document.ref, now, PlanSettings())
         creates = [step.action for step in found.steps if isinstance(step.action, Create)]
         wanted[uid] = [with_uid(create, uid) for create in creates]
     return wanted[uid]

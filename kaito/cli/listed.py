@@ -43,7 +43,7 @@ async def graph_around(client: KubeClient, namespace: str, *, over: Iterable[Jso
     for body in over:
         put(graph, body)
     for ref in {SKU_FILE, *graph.referenced()}:
-        await _look_up(client, graph, ref)
+        await look_up(client, graph, ref)
     return graph
 
 
@@ -82,7 +82,7 @@ async def _list(client: KubeClient, row: KindRow, namespace: str) -> list[tuple[
             return found
 
 
-async def _look_up(client: KubeClient, graph: StateGraph, ref: ObjectRef) -> None:
+async def look_up(client: KubeClient, graph: StateGraph, ref: ObjectRef) -> None:
     """An object of a kind that is read by its name."""
     kind = next(kind for kind in graph.rows if kind.kind == ref.kind)
     try:

@@ -5,33 +5,39 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from collections.abc import Sequence
 from functools import partial
+from itertools import groupby
 from pathlib import Path
-from typing import TypeAlias
 
 import anyio
 
-from kaito.api.meta import Json
 from kaito.cli.clients import open_client
-from kaito.cli.plan_report import Report, report_json, report_lines, report_of
-from kaito.cli.plan_world import FilesOnly, against, offline, read_files, ref_of
+from kaito.cli.plan_files import Document, read_documents
+from kaito.cli.plan_report import report_json
+from kaito.cli.plan_text import report_lines
+from kaito.cli.plan_world import World, against, look_for, offline
+from kaito.cli.planned import Planned, asked_for, plan_world, with_needs
 from kaito.cli.prices import Prices, load_prices
-from kaito.cli.what_if import comparison, parse_what_if
+from kaito.cli.what_if import parse_what_if
 from kaito.clock import wall_clock
 from kaito.kube.errors import ApiError
-from kaito.plan.preview import preview
-from kaito.plan.validate import validate
 from kaito.settings import PlanSettings
-from kaito.state.graph import StateGraph
-from kaito.state.graph_view import GraphView
 
 NOTHING, ERROR, CHANGES = 0, 1, 2
 
-World: TypeAlias = tuple[StateGraph, Json | None]  # and the Workspace that the cluster has
-
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("-f", "--filename", nargs="+", required=True, metavar="FILE", help="Workspaces and ConfigMaps")
+    parser.add_argument(
+        "-f",
+        "--filename",
+        nargs="+",
+        action="extend",
+        required=True,
+        metavar="FILE",
+        help="Workspaces, InferenceSets, RAGEngines, and the ConfigMaps, Secrets and claims beside them; - is stdin",
+    )
+    parser.add_argument("-n", "--namespace", default="default", metavar="NS", help="of objects that name none")
     parser.add_argument("--kubeconfig", metavar="F", help="compare with this cluster (default: plan from nothing)")
     parser.add_argument("--cloud-provider", choices=("azure", "aws", "arc"), default="azure", help="whose machines")
     parser.add_argument(
@@ -53,52 +59,51 @@ def run(args: argparse.Namespace) -> int:
     try:
         cases = [parse_what_if(words) for words in args.what_if]
         prices = load_prices(args.prices)
-        workspaces, config_maps, warnings = read_files([Path(name) for name in args.filename])
+        documents, warnings = read_documents(args.filename, args.namespace)
         settings = PlanSettings(cloud_provider=args.cloud_provider, node_provisioner=args.node_provisioner)
-        worlds = _worlds(args.kubeconfig, workspaces, config_maps)
+        planned = _plan(args.kubeconfig, documents, settings, prices)
     except (ValueError, ApiError) as error:
-        print(f"kaito plan: {error}", file=sys.stderr)
+        for line in str(error).splitlines():
+            print(f"kaito plan: {line}", file=sys.stderr)
         return ERROR
     for warning in warnings:
         print(f"kaito plan: warning: {warning}", file=sys.stderr)
-    is_offline = args.kubeconfig is None
-    reports = [
-        _report(body, graph, live, settings, prices, is_offline=is_offline)
-        for body, (graph, live) in zip(workspaces, worlds, strict=True)
-    ]
     if args.output == "json":
-        print(json.dumps([report_json(report) for report in reports], indent=2))
+        print(json.dumps(report_json(planned, cases), indent=2))
     else:
-        for report in reports:
-            print("\n".join(report_lines(report, brief=args.brief)))
-            if cases:
-                print("\n" + "\n".join(comparison(report, cases, prices)))
-    if any(report.errors for report in reports):
+        print("\n".join(report_lines(planned, cases, brief=args.brief)))
+    if any(each.errors for each in planned):
         return ERROR
-    is_open = any(report.preview.has_changes or report.preview.blocked for report in reports)
-    return CHANGES if is_open else NOTHING
+    return CHANGES if any(each.is_open for each in planned) else NOTHING
 
 
-def _worlds(kubeconfig: str | None, workspaces: list[Json], config_maps: list[Json]) -> list[World]:
+def _plan(
+    kubeconfig: str | None, documents: Sequence[Document], settings: PlanSettings, prices: Prices
+) -> list[Planned]:
     if kubeconfig is None:
-        return [(offline(body, config_maps, wall_clock()), None) for body in workspaces]
+        world = offline(documents, wall_clock())
+        return [with_needs(world, each) for each in plan_world(world, settings, prices, wall_clock())]
     if not Path(kubeconfig).is_file():
         raise ValueError(f"--kubeconfig {kubeconfig!r}: no such file")
-    return anyio.run(partial(_against_all, Path(kubeconfig), workspaces, config_maps), backend="asyncio")
+    return anyio.run(partial(_plan_against, Path(kubeconfig), documents, settings, prices), backend="asyncio")
 
 
-async def _against_all(kubeconfig: Path, workspaces: list[Json], config_maps: list[Json]) -> list[World]:
+async def _plan_against(
+    kubeconfig: Path, documents: Sequence[Document], settings: PlanSettings, prices: Prices
+) -> list[Planned]:
+    """A namespace at a time: whoever plans may not be allowed to list more."""
     client = await open_client(kubeconfig)
+    found: list[Planned] = []
     try:
-        return [await against(client, body, config_maps, wall_clock()) for body in workspaces]
+        for _, group in groupby(sorted(documents, key=_namespace), key=_namespace):
+            world: World = await against(client, list(group), documents, wall_clock())
+            planned = plan_world(world, settings, prices, wall_clock())
+            await look_for(client, world, asked_for(planned))
+            found += [with_needs(world, each) for each in planned]
     finally:
         await client.aclose()
+    return found
 
 
-def _report(
-    body: Json, graph: StateGraph, live: Json | None, settings: PlanSettings, prices: Prices, *, is_offline: bool
-) -> Report:
-    view = GraphView(graph)
-    written = body | {"metadata": body["metadata"] | {"namespace": ref_of(body).namespace}}
-    broken = validate(written, live, FilesOnly(view) if is_offline else view, settings)
-    return report_of(preview(view, ref_of(body), wall_clock(), settings), prices, broken)
+def _namespace(document: Document) -> str:
+    return document.ref.namespace

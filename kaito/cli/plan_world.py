@@ -2,64 +2,57 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Sequence
+from copy import deepcopy
+from dataclasses import dataclass, field
 from datetime import datetime
-from pathlib import Path
-from typing import Any
+from functools import cache
 
 import msgspec
-import yaml
 
 from kaito.api.core import CONFIG_MAP, ConfigMap
+from kaito.api.crds import inference_set_crd, ragengine_crd, workspace_crd
+from kaito.api.inferenceset import INFERENCE_SET
 from kaito.api.meta import Json, ObjectRef, ResourceKind
 from kaito.api.names import FINALIZERS
+from kaito.api.ragengine import RAGENGINE
 from kaito.api.workspace import WORKSPACE
-from kaito.cli.listed import SKU_FILE, graph_around, put
+from kaito.cli.listed import SKU_FILE, graph_around, look_up, put
+from kaito.cli.plan_files import BESIDE_KINDS, Document
 from kaito.clock import rfc3339
 from kaito.kube.client import KubeClient
-from kaito.kube.errors import NotFound
+from kaito.kube.errors import ApiError, NotFound
+from kaito.local.apiserver.schema import apply_defaults, drop_nulls, prune
+from kaito.plan.merge import applied
 from kaito.plan.validate import NothingKnown
 from kaito.state.events import Init, InitDone
 from kaito.state.graph import StateGraph
+from kaito.state.graph_view import GraphView
 from kaito.state.view import ClusterView
 
+CRDS = {WORKSPACE.kind: workspace_crd, INFERENCE_SET.kind: inference_set_crd, RAGENGINE.kind: ragengine_crd}
 UID_TO_BE = "00000000-0000-0000-0000-000000000000"  # the server gives one
-FILE_BYTES_MAX = 4 << 20
 
 
-def read_files(paths: Iterable[Path]) -> tuple[list[Json], list[Json], list[str]]:
-    """Workspaces, ConfigMaps and warnings about what else is there. Raises ValueError that names the file."""
-    workspaces: list[Json] = []
-    config_maps: list[Json] = []
-    warnings: list[str] = []
-    for path in paths:
-        for number, document in enumerate(_documents(path), start=1):
-            where = f"{path}, document {number}"
-            if not isinstance(document, dict) or not isinstance(document.get("metadata"), dict):
-                raise ValueError(f"{where}: expected a Kubernetes object with kind and metadata")
-            if not document["metadata"].get("name"):
-                raise ValueError(f"{where}: metadata.name is missing: give the object a name")
-            match document.get("kind"):
-                case WORKSPACE.kind:
-                    workspaces.append(document)
-                case CONFIG_MAP.kind:
-                    config_maps.append(document)
-                case other:
-                    warnings.append(f"{where}: {other} is left out: only Workspaces and their ConfigMaps are planned")
-    if not workspaces:
-        raise ValueError(f"no Workspace in {', '.join(map(str, paths))}")
-    return workspaces, config_maps, warnings
+@dataclass(slots=True)
+class World:
+    """One namespace as it would be after `kubectl apply` of the documents.
 
+    `live`: what the cluster has of the documents. `stored`: the roots as the server will keep them. `unknown`: fields
+    that no schema knows. `found`: what is known of what pods ask for: its keys, or None where it is not there.
+    """
 
-def _documents(path: Path) -> list[Any]:
-    try:
-        if path.stat().st_size > FILE_BYTES_MAX:
-            raise ValueError(f"{path}: more than {FILE_BYTES_MAX >> 20} MiB")
-        return [document for document in yaml.safe_load_all(path.read_text()) if document is not None]
-    except OSError as error:
-        raise ValueError(f"{path}: {error.strerror}") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path} is not YAML: {error}") from error
+    graph: StateGraph
+    documents: tuple[Document, ...]
+    is_offline: bool
+    live: dict[ObjectRef, Json] = field(default_factory=dict)
+    stored: dict[ObjectRef, Json] = field(default_factory=dict)
+    unknown: dict[ObjectRef, list[str]] = field(default_factory=dict)
+    found: dict[ObjectRef, frozenset[str] | None] = field(default_factory=dict)
+
+    @property
+    def view(self) -> GraphView:
+        return GraphView(self.graph)
 
 
 class FilesOnly(NothingKnown):
@@ -75,71 +68,112 @@ class FilesOnly(NothingKnown):
         return kind == CONFIG_MAP and self.config_map(namespace, name) is not None
 
 
-def ref_of(body: Json) -> ObjectRef:
-    return WORKSPACE.ref(str(body["metadata"].get("namespace") or "default"), str(body["metadata"]["name"]))
-
-
-def offline(body: Json, config_maps: Iterable[Json], now: datetime) -> StateGraph:
-    """A cluster with nothing in it but this Workspace, as the server would have stored it."""
+def offline(documents: Sequence[Document], now: datetime) -> World:
+    """A cluster with nothing in it but these documents."""
     graph = StateGraph()
     for kind, row in graph.rows.items():
         if not row.by_name:
             graph.apply(kind, Init())
             graph.apply(kind, InitDone("0"))  # type: ignore[arg-type]
-    put(graph, _stored(body, None, now))
     graph.apply_named(CONFIG_MAP, SKU_FILE, None)
-    _put_config_maps(graph, config_maps)
-    return graph
+    world = World(graph, tuple(documents), is_offline=True)
+    for document in documents:
+        if document.is_root:
+            put(graph, _stored(world, document, now))
+    _put_beside(world, documents)
+    for ref in {*graph.referenced(), *_template_configs(documents)} - graph.looked_up:
+        graph.apply_named(CONFIG_MAP, ref, None)
+    return world
 
 
 async def against(
-    client: KubeClient, body: Json, config_maps: Iterable[Json], now: datetime
-) -> tuple[StateGraph, Json | None]:
-    """The cluster as it is, with this Workspace as it would be after `kubectl apply`; and the one that it has."""
-    ref = ref_of(body)
-    try:
-        live: Json | None = await client.read(WORKSPACE, ref)
-    except NotFound:
-        live = None
-    stored = _stored(body, live, now)
-    graph = await graph_around(client, ref.namespace, over=[stored])
-    _put_config_maps(graph, config_maps)
-    return graph, live
+    client: KubeClient, documents: Sequence[Document], beside: Sequence[Document], now: datetime
+) -> World:
+    """The documents' namespace as the cluster has it, with them as they would be. `beside`: those of all namespaces."""
+    world = World(StateGraph(), tuple(documents), is_offline=False)
+    for document in documents:
+        try:
+            world.live[document.ref] = await client.read(document.kind, document.ref)
+        except NotFound:
+            continue
+    over = [_stored(world, document, now) for document in documents if document.is_root]
+    (namespace,) = {document.ref.namespace for document in documents}
+    world.graph = await graph_around(client, namespace, over=over)
+    for ref in _template_configs(documents) - world.graph.looked_up:
+        await look_up(client, world.graph, ref)
+    _put_beside(world, beside)
+    return world
 
 
-def _stored(body: Json, live: Json | None, now: datetime) -> Json:
-    """The file's object with what the server and the operator add: identity, finalizer, status."""
-    ref = ref_of(body)
-    written = body["metadata"]
+async def look_for(client: KubeClient, world: World, refs: Iterable[ObjectRef]) -> None:
+    """Learns which of the Secrets, ConfigMaps and claims there are. What may not be read stays unknown."""
+    for ref in sorted(set(refs) - world.found.keys()):
+        try:
+            world.found[ref] = keys_of(await client.read(BESIDE_KINDS[ref.kind], ref))
+        except NotFound:
+            world.found[ref] = None
+        except ApiError:
+            continue
+
+
+def keys_of(body: Json) -> frozenset[str]:
+    """The keys of a Secret or ConfigMap."""
+    parts = (body.get(part) for part in ("data", "stringData", "binaryData"))
+    return frozenset(key for part in parts if isinstance(part, dict) for key in part)
+
+
+@cache
+def _schema(kind: str, version: str) -> Json:
+    """openAPIV3Schema of a kind of ours."""
+    (found,) = (each for each in CRDS[kind]()["spec"]["versions"] if each["name"] == version)
+    schema: Json = found["schema"]["openAPIV3Schema"]
+    return schema
+
+
+def _stored(world: World, document: Document, now: datetime) -> Json:
+    """The document as the server would store it, with what the operator adds: merged, defaulted, guarded."""
+    ref, live = document.ref, world.live.get(document.ref)
+    schema = _schema(document.kind.kind, document.body["apiVersion"].rpartition("/")[2])
+    world.unknown[ref] = prune(deepcopy(document.body), schema)
+    written = {key: value for key, value in document.body.items() if key != "status"}
+    body: Json = deepcopy(applied(live, written) if live else written)
+    drop_nulls(body, schema)
+    prune(body, schema)
+    apply_defaults(body, schema)
+    ours = FINALIZERS[document.kind.kind]
     if live is None:
-        metadata: Json = {
+        body["metadata"] |= {
             "uid": UID_TO_BE,
             "resourceVersion": "0",
             "generation": 1,
             "creationTimestamp": rfc3339(now),
-            "finalizers": [FINALIZERS[WORKSPACE.kind]],
         }
-    else:
-        metadata = dict(live["metadata"])
-        ours = FINALIZERS[WORKSPACE.kind]
-        metadata["finalizers"] = list(dict.fromkeys((*(metadata.get("finalizers") or ()), ours)))
-    for key in ("labels", "annotations"):
-        if merged := {**(metadata.get(key) or {}), **_texts(written.get(key))}:
-            metadata[key] = merged
-    status = {} if live is None else {"status": live.get("status") or {}}
-    return body | {"metadata": metadata | {"name": ref.name, "namespace": ref.namespace}} | status
+    body["metadata"]["finalizers"] = list(dict.fromkeys((*(body["metadata"].get("finalizers") or ()), ours)))
+    world.stored[ref] = body
+    return body
 
 
-def _texts(found: object) -> Mapping[str, str]:
-    return {str(key): str(value) for key, value in found.items()} if isinstance(found, dict) else {}
+def _put_beside(world: World, documents: Sequence[Document]) -> None:
+    """The ConfigMaps of the files, and the keys of all that pods may ask for."""
+    wire = world.graph.rows[CONFIG_MAP].wire
+    for document in documents:
+        if document.is_root:
+            continue
+        world.found[document.ref] = keys_of(document.body)
+        if document.kind == CONFIG_MAP:
+            try:
+                body = msgspec.convert(document.body, wire, strict=False)
+            except msgspec.ValidationError as error:
+                raise ValueError(f"{document.source}: {document.ref}: {error}") from error
+            world.graph.apply_named(CONFIG_MAP, document.ref, body)
 
 
-def _put_config_maps(graph: StateGraph, bodies: Iterable[Json]) -> None:
-    """Those of the files; of the others that are referred to, that they are not there (unless a cluster has them)."""
-    wire = graph.rows[CONFIG_MAP].wire
-    for body in bodies:
-        namespace = str(body["metadata"].get("namespace") or "default")
-        ref = CONFIG_MAP.ref(namespace, str(body["metadata"]["name"]))
-        graph.apply_named(CONFIG_MAP, ref, msgspec.convert(body, wire, strict=False))
-    for ref in graph.referenced() - graph.looked_up:
-        graph.apply_named(CONFIG_MAP, ref, None)
+def _template_configs(documents: Iterable[Document]) -> set[ObjectRef]:
+    """ConfigMaps that the replicas of InferenceSets will name."""
+    found = set()
+    for document in documents:
+        if document.kind == INFERENCE_SET:
+            template = (document.body.get("spec") or {}).get("template") or {}
+            if name := (template.get("inference") or {}).get("config"):
+                found.add(CONFIG_MAP.ref(document.ref.namespace, str(name)))
+    return found

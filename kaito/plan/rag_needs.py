@@ -36,7 +36,8 @@ def size_ragengine(view: ClusterView, root: RootMeta, rag: RAGEngine, settings: 
     instance_type = "" if is_byo else compute.instance_type
     sku = find_sku(settings.cloud_provider, instance_type) if instance_type else None
     gpus = sku.gpus if sku and rag.spec.embedding.local else 0
-    why = f"1 node ({instance_type or 'brought by the user'}), {gpus} GPUs for the embedding model"
+    devices = "1 GPU" if gpus == 1 else f"{gpus} GPUs"
+    why = f"1 node ({instance_type or 'brought by the user'}), {devices} for the embedding model"
     return Sizing(
         wrong or Ready(GATE, why, root.ref),
         instance_type,

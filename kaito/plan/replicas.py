@@ -14,6 +14,7 @@ from kaito.plan.roots import RootMeta, root_meta
 from kaito.state.view import ClusterView, InvalidObject
 
 CHAIN_MAX = 32
+READY_CONDITION = "WorkspaceSucceeded"
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +44,7 @@ class Replica:
     @property
     def is_ready(self) -> bool:
         """WorkspaceSucceeded of the very spec that it has now."""
-        found = next((c for c in self.meta.status.get("conditions") or () if c["type"] == "WorkspaceSucceeded"), None)
+        found = next((c for c in self.meta.status.get("conditions") or () if c["type"] == READY_CONDITION), None)
         is_true = found is not None and found.get("status") == "True"
         return is_true and (found or {}).get("observedGeneration") == self.meta.generation and not self.is_leaving
 

@@ -103,7 +103,8 @@ class Life:
         if commit.kind != (NODE_CLAIM.group, NODE_CLAIM.plural) or commit.new is None:
             return
         live = [c for c in [*self.all(NODE_CLAIM), commit.new] if not c["metadata"].get("deletionTimestamp")]
-        names = {c["metadata"]["name"]: c["metadata"]["labels"][LABEL_WORKSPACE] for c in live}
+        labels = {c["metadata"]["name"]: c["metadata"]["labels"] for c in live}
+        names = {name: owner for name, found in labels.items() if (owner := found.get(LABEL_WORKSPACE))}
         self.claims_max |= Counter(names.values())
 
     def strikes(self) -> Counter[str]:

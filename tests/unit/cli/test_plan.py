@@ -43,11 +43,12 @@ def test_from_nothing_every_object_is_told_with_its_content(capsys: pytest.Captu
 def test_json_carries_sizing_objects_images_and_cost(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     (tmp_path / "prices").write_text("date: 2026-11-01\nper_hour: {Standard_NC24ads_A100_v4: 3.5}\n")
     status, text, _ = out(capsys, "-f", str(QUICK_START), "-o", "json", "--prices", str(tmp_path / "prices"))
-    (found,) = json.loads(text)
+    (found,) = json.loads(text)["documents"]
     assert (status, found["nodes"], found["cost_per_hour"], found["errors"]) == (2, 1, 3.5, [])
     assert found["sizing"]["sku"] == "Standard_NC24ads_A100_v4" and found["sizing"]["fits"]
     assert {step["object"].partition("/")[0] for step in found["objects"]} >= {"nodeclaim", "service", "statefulset"}
     assert all(step["action"] == "create" and step["body"] for step in found["objects"])
+    assert found["objects"][0]["object"] == "workspace/default/workspace-phi-3-5-mini"
     assert found["summary"]["create"] == len(found["objects"]) and found["images"] and found["command"]
 
 
@@ -63,7 +64,7 @@ def test_a_config_map_of_the_files_counts_and_a_missing_one_is_an_error(
         "data": {"inference_config.yaml": content},
     }
     status, text, _ = out(capsys, "-f", written(tmp_path, body, config), "-o", "json")
-    assert (status, json.loads(text)[0]["context_tokens"]) == (2, 65536)
+    assert (status, json.loads(text)["documents"][0]["context_tokens"]) == (2, 65536)
     status, text, _ = out(capsys, "-f", written(tmp_path, body))
     assert status == 1 and "error: inference.config: there is no ConfigMap settings" in text
 
@@ -89,7 +90,9 @@ def test_what_is_wrong_with_a_workspace_is_an_error(
     [
         ("a: [", (), "is not YAML"),
         ("- 1\n", (), "document 1: expected a Kubernetes object"),
-        ("kind: Service\nmetadata: {name: a}\n", (), "no Workspace in"),
+        ("apiVersion: v1\nkind: Service\nmetadata: {name: a}\n", (), "no Workspace or InferenceSet or RAGEngine in"),
+        ("kind: Workspace\nmetadata: {name: a}\n", (), "kind or apiVersion is missing"),
+        ("apiVersion: kaito.sh/v2\nkind: Workspace\nmetadata: {name: a}\n", (), "'kaito.sh/v2' is not served"),
         ("kind: Workspace\nmetadata: {namespace: a}\n", (), "metadata.name is missing"),
         ("", ("--what-if", "sku=none"), "instance type 'none' is not known"),
         ("", ("--what-if", "gpus=2"), "expected sku=…, replicas=…, context=…"),
