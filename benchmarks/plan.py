@@ -1,7 +1,7 @@
 """`python -m benchmarks.plan`: how soon `kaito plan` answers without a cluster, once it is imported.
 
-A fresh interpreter each round: its first plan (nothing is cached yet), then one of fifty Workspaces at once. Beside it, in
-the same run, what the import of kubernetes-asyncio takes, with which a plan by its typed models would begin.
+A fresh interpreter each round: its first plan (nothing is cached yet), then one of fifty Workspaces at once. Beside it,
+in the same run, what the import of kubernetes-asyncio takes, with which a plan by its typed models would begin.
 """
 
 from __future__ import annotations
