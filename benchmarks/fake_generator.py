@@ -19,6 +19,7 @@ class FakeTokenizer:
     """A word is a token."""
 
     vocabulary_size = 1024
+    special_tokens: frozenset[str] = frozenset()
     has_chat_template = True
 
     def encode(self, text: str, *, add_special_tokens: bool = True) -> list[int]:

@@ -42,6 +42,7 @@ FLAGS: tuple[Flag, ...] = (
     Flag("trust-remote-code", "model", "trust_remote_code", "bool", "run code that comes with the model", True),
     Flag("download-dir", "model", "download_dir", "text", "where downloaded weights are kept", True),
     Flag("chat-template", "model", "chat_template", "text", "a Jinja file, or the template itself", True),
+    Flag("trust-request-chat-template", "model", "trusts_request_template", "bool", "requests may bring some", True),
     Flag("seed", "model", "seed", "int", "of requests that name none", True),
     Flag("runner", "model", "runner", "text", "generate, or pooling for embeddings; auto: as the model is",
          True, ("auto", "generate", "pooling")),

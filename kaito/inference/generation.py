@@ -105,6 +105,10 @@ class Tokenizer(Protocol):
     def vocabulary_size(self) -> int: ...
 
     @property
+    def special_tokens(self) -> frozenset[str]:
+        """Those that `skip_special_tokens` leaves out."""
+
+    @property
     def has_chat_template(self) -> bool: ...
 
 

@@ -41,6 +41,7 @@ class ModelSettings:
     trust_remote_code: bool = False
     download_dir: str = ""
     chat_template: str = ""
+    trusts_request_template: bool = False  # whether a request may bring its own
     seed: int = 0
     runner: Literal["auto", "generate", "pooling"] = "auto"
     hf_overrides: Mapping[str, Any] | None = None  # entries of the model's config.json

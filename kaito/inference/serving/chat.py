@@ -99,9 +99,12 @@ class Chat:
         return choice
 
     def _message(self, part: Part) -> AssistantMessage:
-        calls = [
-            ToolCall(id=call.id, function=FunctionCall(name=call.name, arguments=call.arguments)) for call in part.calls
-        ]
+        calls: list[ToolCall] = []
+        for call in part.calls:
+            if call.id:
+                calls.append(ToolCall(id=call.id, function=FunctionCall(name=call.name, arguments=call.arguments)))
+            else:
+                calls[-1].function.arguments += call.arguments
         message = AssistantMessage(content=part.content or (None if calls else ""), tool_calls=calls or None)
         if part.reasoning and self.request.include_reasoning is not False:
             message.reasoning = message.reasoning_content = part.reasoning

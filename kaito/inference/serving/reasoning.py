@@ -2,26 +2,44 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from kaito.inference.stops import StopMatcher
 
 
 @dataclass(frozen=True, slots=True)
 class Marks:
-    """How a family of models marks its reasoning. `is_open`: its chat template has written the first mark already."""
+    """How a family of models marks its reasoning. `is_open`: its chat template has written the first mark already.
+
+    `is_kept`: the reasoning stays in the answer, with the first mark before it, as such a model wants it back.
+    `is_harmony`: harmony.py takes the answer apart.
+    """
 
     start: str
     end: str
     is_open: bool = False
+    is_kept: bool = False
+    is_harmony: bool = False
+
+    def after(self, prompt: str) -> Marks:
+        """The same, open or not as the end of the prompt shows it: templates open and close reasoning by request."""
+        tail = prompt.rstrip()
+        if self.is_kept or self.is_harmony:
+            return self
+        if tail.endswith(self.start.strip()):
+            return replace(self, is_open=True)
+        return replace(self, is_open=False) if tail.endswith(self.end.strip()) else self
 
 
 THINK = Marks("<think>", "</think>")
+HARMONY = Marks("<|channel|>", "<|message|>", is_harmony=True)
 # By vLLM's names of the parsers.
 REASONING_PARSERS = {
     "deepseek_r1": Marks("<think>", "</think>", is_open=True),
     "deepseek_v3": THINK,
+    "deepseek_v4": THINK,
     "ernie45": Marks("<think>", "</think>", is_open=True),
+    "gemma4": Marks("<|channel>thought\n", "<channel|>"),
     "glm45": THINK,
     "granite": Marks("Here is my thought process:", "Here is my response:"),
     "holo2": THINK,
@@ -29,9 +47,11 @@ REASONING_PARSERS = {
     "kimi_k2": THINK,
     "mimo": THINK,
     "minimax_m2": Marks("<think>", "</think>", is_open=True),
+    "minimax_m2_append_think": Marks("<think>", "", is_kept=True),
     "mistral": Marks("[THINK]", "[/THINK]"),
     "nemotron_v3": Marks("<think>", "</think>", is_open=True),
     "olmo3": Marks("<think>", "</think>", is_open=True),
+    "openai_gptoss": HARMONY,
     "qwen3": THINK,
     "seed_oss": Marks("<seed:think>", "</seed:think>"),
     "step3": Marks("<think>", "</think>", is_open=True),
@@ -39,13 +59,16 @@ REASONING_PARSERS = {
 
 
 class ReasoningSplitter:
-    """`feed` gives (reasoning, answer). Where the template opens nothing, only white space may come before the mark."""
+    """`feed` gives (reasoning, answer). Where the template opens nothing, only white space may come before the mark.
 
-    def __init__(self, marks: Marks) -> None:
-        self._marks = marks
+    `call`: the mark of tool calls, which ends reasoning too.
+    """
+
+    def __init__(self, marks: Marks, call: str = "") -> None:
+        self._marks, self._call = marks, call
         self._head: str | None = ""  # what came before it is decided whether the first mark is there
         self._is_answer = False
-        self._end = StopMatcher((marks.end,))
+        self._end = StopMatcher((marks.end, call) if call else (marks.end,))
 
     def feed(self, text: str) -> tuple[str, str]:
         if self._is_answer:
@@ -63,6 +86,8 @@ class ReasoningSplitter:
                 return "", text
         reasoning, met = self._end.feed(text)
         self._is_answer = bool(met)
+        if met and met == self._call:
+            return reasoning, met + self._end.rest
         return reasoning, self._end.rest if met else ""
 
     def flush(self) -> tuple[str, str]:

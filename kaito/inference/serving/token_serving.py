@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from time import time
 
 import msgspec
@@ -14,13 +15,13 @@ from kaito.inference.serving.chat import Chat
 from kaito.inference.serving.completions import Text, prompts_of
 from kaito.inference.serving.guides import guide_of
 from kaito.inference.serving.messages import messages_for_template
-from kaito.inference.serving.reasoning import REASONING_PARSERS
+from kaito.inference.serving.reasoning import REASONING_PARSERS, Marks
 from kaito.inference.serving.responses import responses_of
 from kaito.inference.serving.run import Run
 from kaito.inference.serving.sampling import sampling_of, tokens_max_of, truncated
 from kaito.inference.serving.tokens import detokenize, tokenize
 from kaito.inference.serving.tool_parsers import TOOL_PARSERS
-from kaito.inference.serving.tools import tool_plan
+from kaito.inference.serving.tools import ToolPlan, tool_plan
 from kaito.inference.settings import ModelSettings
 from kaito.logs import Event
 from kaito.web.openai.chat import ChatRequest
@@ -44,6 +45,7 @@ class TokenServing:
         self._created = int(time())
         self._served = settings.served_names or (settings.model or generator.info.root,)
         self._metrics = TokenMetrics(self._served[0], generator.count)
+        self._marks = REASONING_PARSERS.get(settings.reasoning_parser)
         _tell_unknown_parsers(settings)
 
     @property
@@ -119,12 +121,18 @@ class TokenServing:
         guide = guide_of(request)
         if guide is not None and tools.guide is not None:
             raise invalid("response_format and tool_choice hold the output to different things", param="tool_choice")
-        prompt = truncated(self.chat_tokens(request), request, self.generator.info.context_tokens)
+        text = self._render(request)
+        prompt = self.generator.tokenizer.encode(text, add_special_tokens=False)
+        prompt = truncated(prompt, request, self.generator.info.context_tokens)
         wanted = request.max_completion_tokens or request.max_tokens
         top = (request.top_logprobs or 0) if request.logprobs else None
         sampling = await self._sampling(
             request, prompt, wanted, top, guide or tools.guide, logprobs_field="top_logprobs"
         )
+        # Guided output holds from its first token on: there is no reasoning before it.
+        marks = None if sampling.guide is not None or self._marks is None else self._marks.after(text)
+        if request.skip_special_tokens is None and self._has_special_marks(marks, tools):
+            sampling = replace(sampling, skips_special=False)
         return Chat(
             request,
             self._run(request, call, [prompt], [sampling]),
@@ -132,13 +140,29 @@ class TokenServing:
             int(time()),
             request.model or self._served[0],
             self.generator.tokenizer,
-            REASONING_PARSERS.get(settings.reasoning_parser),
+            marks,
             tools,
         )
 
+    def _has_special_marks(self, marks: Marks | None, tools: ToolPlan) -> bool:
+        """Whether what tells the answer's parts apart is special tokens, which answers are usually decoded without."""
+        wanted = [marks.start, marks.end] if marks is not None else []
+        wanted += [tools.notation.start, tools.notation.end] if tools.notation is not None else []
+        special = self.generator.tokenizer.special_tokens
+        return any(token in mark for mark in wanted for token in special)
+
     def chat_tokens(self, request: ChatRequest) -> list[int]:
         """The conversation after the model's template. Raises ApiError."""
+        return self.generator.tokenizer.encode(self._render(request), add_special_tokens=False)
+
+    def _render(self, request: ChatRequest) -> str:
         tokenizer = self.generator.tokenizer
+        if request.chat_template is not None and not self._settings.trusts_request_template:
+            raise invalid(
+                "chat_template: a request's own is not used here; start the server with --chat-template, or with "
+                "--trust-request-chat-template.",
+                param="chat_template",
+            )
         if not tokenizer.has_chat_template and not request.chat_template:
             raise invalid(
                 "This model has no chat template: use /v1/completions, or start the server with --chat-template."
@@ -150,13 +174,13 @@ class TokenServing:
             "add_generation_prompt": request.add_generation_prompt is not False and not continues,
             "continue_final_message": continues,
             **({"reasoning_effort": request.reasoning_effort} if request.reasoning_effort else {}),
+            **({"chat_template": request.chat_template} if request.chat_template else {}),
             **(request.chat_template_kwargs or {}),
         }
         try:
-            text = tokenizer.render_chat(messages_for_template(request.messages), **variables)
+            return tokenizer.render_chat(messages_for_template(request.messages), **variables)
         except ValueError as error:
             raise invalid(str(error), param="messages") from error
-        return tokenizer.encode(text, add_special_tokens=False)
 
     async def _text(self, request: CompletionRequest, call: Call) -> Text:
         tokenizer = self.generator.tokenizer

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from kaito.inference.generation import Guide
 from kaito.inference.serving.guides import schema_guide
-from kaito.inference.serving.tool_parsers import TOOL_PARSERS, Notation, read_list
+from kaito.inference.serving.tagged_calls import Schemas
+from kaito.inference.serving.tool_parsers import REQUIRED, TOOL_PARSERS, Notation
 from kaito.web.openai.chat import ChatRequest, Function
 from kaito.web.openai.errors import invalid
-
-# The guided output of tool_choice "required": a list of calls, and nothing else.
-REQUIRED = Notation("", "", read_list, ("[",))
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +22,7 @@ class ToolPlan:
     notation: Notation | None = None
     guide: Guide | None = None
     calls_max: int = 1 << 30
+    schemas: Schemas = field(default_factory=dict)
 
 
 NO_TOOLS = ToolPlan()
@@ -49,7 +48,8 @@ def tool_plan(request: ChatRequest, *, parser: str, is_auto_allowed: bool) -> To
                     f"--tool-call-parser ({', '.join(sorted(TOOL_PARSERS))}): or name a function.",
                     param="tool_choice",
                 )
-            return ToolPlan("auto", notation=TOOL_PARSERS[parser], calls_max=calls_max)
+            schemas = {function.name: _parameters(function) for function in functions}
+            return ToolPlan("auto", notation=TOOL_PARSERS[parser], calls_max=calls_max, schemas=schemas)
         case "required":
             guide = schema_guide(_any_call(functions, calls_max), "tools")
             return ToolPlan("required", notation=REQUIRED, guide=guide, calls_max=calls_max)

@@ -8,6 +8,7 @@ from typing import Any
 import openai
 import pytest
 
+from kaito.inference.generation import Job
 from kaito.inference.settings import ModelSettings
 from tests.unit.inference.harness import NAME, serving
 
@@ -54,6 +55,71 @@ async def test_calls_reasoning_and_text_come_apart_whole_and_streamed(size: int)
         assert [call.function.arguments for call in streamed.message.tool_calls or []] == [
             call.function.arguments for call in message.tool_calls or []
         ]
+
+
+async def test_a_calls_arguments_stream_as_the_model_writes_them():
+    said = (
+        "<tool_call>\n<function=weather>\n<parameter=city>\nOslo in the north\n</parameter>\n</function>\n</tool_call>"
+    )
+    model = ModelSettings(tool_call_parser="qwen3_coder", auto_tool_choice=True)
+    async with serving(script=list(said), model=model) as served:
+        stream = await served.client.chat.completions.create(model=NAME, messages=MESSAGES, tools=TOOLS, stream=True)
+        chunks = [chunk.choices[0] async for chunk in stream]
+        calls = [call for choice in chunks for call in choice.delta.tool_calls or []]
+        assert calls[0].id and calls[0].function and calls[0].function.name == "weather"
+        assert all(call.index == 0 and not call.id for call in calls[1:]) and len(calls) > 15
+        arguments = "".join(call.function.arguments or "" for call in calls if call.function)
+        assert json.loads(arguments) == {"city": "Oslo in the north"}
+        assert [choice.finish_reason for choice in chunks if choice.finish_reason] == ["tool_calls"]
+
+
+async def test_gpt_oss_speaks_in_channels():
+    said = (
+        "<|channel|>analysis<|message|>Oslo.<|end|><|start|>assistant<|channel|>commentary to=functions.weather "
+        '<|constrain|>json<|message|>{"city": "Oslo"}'
+    )
+    model = ModelSettings(tool_call_parser="openai", auto_tool_choice=True, reasoning_parser="openai_gptoss")
+    async with serving(script=pieces(said, 5), model=model) as served:
+        answer = await served.client.chat.completions.create(model=NAME, messages=MESSAGES, tools=TOOLS)
+        choice = answer.choices[0]
+        assert choice.finish_reason == "tool_calls" and choice.message.content is None
+        assert choice.message.reasoning == "Oslo."  # type: ignore[attr-defined]
+        (call,) = choice.message.tool_calls or []
+        assert (call.function.name, call.function.arguments) == ("weather", '{"city": "Oslo"}')  # type: ignore[union-attr]
+
+
+async def test_marks_that_are_special_tokens_are_not_left_out_of_what_is_searched():
+    model = ModelSettings(tool_call_parser="mistral", auto_tool_choice=True, reasoning_parser="qwen3")
+    async with serving(script=["x"], model=model) as served:
+        skipped: list[bool] = []
+        submit = served.generator.submit
+
+        async def watched(job: Job) -> None:
+            skipped.append(job.sampling.skips_special)
+            await submit(job)
+
+        served.generator.submit = watched  # type: ignore[method-assign]
+        served.generator.tokenizer.special_tokens = frozenset({"[TOOL_CALLS]", "</s>"})
+        for options in ({}, {"tools": TOOLS}, {"tools": TOOLS, "extra_body": {"skip_special_tokens": True}}):
+            await served.client.chat.completions.create(model=NAME, messages=MESSAGES, **options)
+        assert skipped == [True, False, True]
+
+
+async def test_guided_output_is_the_answer_of_a_model_that_would_reason_first():
+    async with serving(script=['{"a": 1}'], model=ModelSettings(reasoning_parser="deepseek_r1")) as served:
+        answer = await served.client.chat.completions.create(
+            model=NAME, messages=MESSAGES, response_format={"type": "json_object"}
+        )
+        assert answer.choices[0].message.content == '{"a": 1}'
+
+
+async def test_a_requests_own_template_needs_the_servers_trust():
+    async with serving() as served:
+        with pytest.raises(openai.BadRequestError, match="--trust-request-chat-template") as refused:
+            await served.client.chat.completions.create(
+                model=NAME, messages=MESSAGES, extra_body={"chat_template": "{{ messages }}"}
+            )
+        assert refused.value.param == "chat_template"
 
 
 async def test_parallel_calls_can_be_forbidden():

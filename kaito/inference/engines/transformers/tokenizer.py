@@ -18,6 +18,8 @@ class HfTokenizer:
         if chat_template:
             tokenizer.chat_template = chat_template
         self._size = len(tokenizer)
+        added = tokenizer.added_tokens_decoder.values()
+        self.special_tokens = frozenset(token.content for token in added if token.special and token.content)
         backend = getattr(tokenizer, "backend_tokenizer", None)
         self._decode = backend.decode if backend is not None and not _cleans_up(tokenizer) else None
 
