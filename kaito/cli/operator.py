@@ -161,7 +161,8 @@ async def operate(
         metrics.reconcile_seconds.labels(name).observe(seconds)
         error = {"error": str(outcome.error)} if isinstance(outcome, Retry | Terminal) else {}
         is_idle = not plan.actions and not error
-        (log.debug if is_idle else log.info)(
+        is_refused = isinstance(outcome, Terminal)  # the server will not have what we write: a bug of ours, or of a CRD
+        (log.debug if is_idle else log.warning if is_refused else log.info)(
             Event.ROOT_RECONCILED,
             root=str(item.ref),
             because=item.reasons,

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from kaito.api.core import ContainerStatus
 from kaito.plan.actions import Read
-from kaito.plan.snapshot import Snapshot, is_pod_ready, log_key, pod_ref
+from kaito.plan.snapshot import Snapshot, has_crashed, is_pod_ready, log_key, pod_ref
 
 
 def missing_logs(s: Snapshot) -> Iterator[Read]:
@@ -24,4 +24,4 @@ def missing_logs(s: Snapshot) -> Iterator[Read]:
 
 def _has_crashed_silently(status: ContainerStatus) -> bool:
     ended = status.state.terminated or status.last_state.terminated
-    return ended is not None and ended.exit_code != 0 and not ended.message
+    return has_crashed(status) and ended is not None and not ended.message

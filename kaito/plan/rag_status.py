@@ -15,7 +15,6 @@ from kaito.plan.explain import blockers, causes, headline
 from kaito.plan.snapshot import Snapshot, is_node_ready
 from kaito.plan.status import (
     CONDITION_OF_GATE,
-    EARLIER_STAGE,
     INFERENCE_READY,
     NODE_CLAIM_READY,
     RESOURCE_READY,
@@ -23,7 +22,7 @@ from kaito.plan.status import (
     state_after,
 )
 from kaito.plan.timeline import timeline
-from kaito.plan.verdict import Failed, Ready, Verdict
+from kaito.plan.verdict import EARLIER_STAGE, Failed, Ready, Verdict
 
 SERVICE_READY = "ServiceReady"
 SUCCEEDED = "RAGEngineSucceeded"

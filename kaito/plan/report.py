@@ -12,12 +12,12 @@ from kaito.plan.explain import causes, headline
 from kaito.plan.provision.expiry import expiries
 from kaito.plan.roots import RootMeta
 from kaito.plan.snapshot import Snapshot
-from kaito.plan.verdict import Failed, Ready, Verdict, Waiting
+from kaito.plan.verdict import EARLIER_STAGE, Failed, Ready, Verdict, Waiting
 from kaito.state.view import ClusterView
 
 GUARD_REASON = "its machines must be released at the end"
 # Closed only for the operator's own next step, a matter of milliseconds: no news for the user.
-OWN_WORK = frozenset({"NodeClaimNotReady", "AwaitingEarlierStage"})
+OWN_WORK = frozenset({"NodeClaimNotReady", EARLIER_STAGE})
 
 
 def report(

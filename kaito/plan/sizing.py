@@ -45,7 +45,7 @@ from kaito.plan.tuning_memory import memory_need_gib
 from kaito.plan.validate.tuning import CONFIG_KEY as TUNING_CONFIG_KEY
 from kaito.plan.validate.tuning import config_errors, method_of
 from kaito.plan.validate.workspace import planned_errors
-from kaito.plan.verdict import Failed, Ready, Verdict, Waiting
+from kaito.plan.verdict import EARLIER_STAGE, EARLIER_STAGE_STEP, Failed, Ready, Verdict, Waiting
 from kaito.settings import PlanSettings
 from kaito.state.edges import selector_of
 from kaito.state.view import ClusterView
@@ -265,7 +265,7 @@ def _sku_of_nodes(root: RootMeta, nodes: tuple[Node, ...], own: Mapping[str, Sku
     if not nodes:
         # The gate of the nodes says which labels nobody carries.
         message = "no node to measure: none carries the labels of resource.labelSelector"
-        raise _Stopped(Waiting(GATE, "AwaitingEarlierStage", message, root.ref, "", is_symptom=True))
+        raise _Stopped(Waiting(GATE, EARLIER_STAGE, message, root.ref, EARLIER_STAGE_STEP, is_symptom=True))
     for node in sorted(nodes, key=lambda node: not is_node_ready(node)):
         product, count, memory_mib = (node.metadata.label(f"nvidia.com/gpu.{key}") for key in GPU_LABELS)
         if product and count and memory_mib and count.isdecimal() and memory_mib.isdecimal() and int(count):

@@ -17,11 +17,13 @@ from kaito.api.workloads import STATEFUL_SET, Child
 from kaito.clock import parse_rfc3339
 from kaito.plan.placement import GPU_RESOURCE
 from kaito.plan.stock import Stock
-from kaito.plan.verdict import Verdict, Waiting
+from kaito.plan.verdict import EARLIER_STAGE, EARLIER_STAGE_STEP, Verdict, Waiting
 from kaito.settings import PlanSettings
 from kaito.state.view import ClusterView
 
 LOG_KEY_PREFIX = "log"
+# What provisioners say while nothing is wrong: a gate's own words tell a user more.
+UNINFORMATIVE = frozenset({"", "AwaitingReconciliation", "LaunchInProgress", "NodeNotFound", "Pending"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +103,7 @@ class Snapshot:
 
     def later(self, gate: str, message: str) -> Waiting:
         """The verdict of a gate whose subject does not exist yet: an earlier gate says why."""
-        return Waiting(gate, "AwaitingEarlierStage", message, self.ref, "", is_symptom=True)
+        return Waiting(gate, EARLIER_STAGE, message, self.ref, EARLIER_STAGE_STEP, is_symptom=True)
 
 
 def claim_ref(claim: NodeClaim) -> ObjectRef:
@@ -146,8 +148,29 @@ def transition_time(conditions: tuple[Condition, ...], type_: str) -> datetime |
     return parse_time(found.last_transition_time) if found else None
 
 
+def own_words(found: Condition | None) -> tuple[str, str]:
+    """Reason and message of a NodeClaim's condition that is not true; ("", "") where they only say that it is not.
+
+    Karpenter writes the same words on every condition that nothing has gone wrong with.
+    """
+    if found is None or found.reason in UNINFORMATIVE or found.reason == found.type:
+        return "", ""
+    return found.reason, found.message or found.reason
+
+
 def is_node_ready(node: Node) -> bool:
     return not node.metadata.deletion_timestamp and is_true(node.status.conditions, "Ready")
+
+
+def node_of(s: Snapshot, pod: Pod) -> Node | None:
+    """The node that the pod is bound to, where it is one of the root's."""
+    return next((node for node in s.nodes if node.metadata.name == pod.spec.node_name), None)
+
+
+def has_crashed(status: ContainerStatus) -> bool:
+    """Whether the container's last run ended badly."""
+    ended = status.state.terminated or status.last_state.terminated
+    return ended is not None and ended.exit_code != 0
 
 
 def is_pod_ready(pod: Pod) -> bool:

@@ -13,7 +13,7 @@ from kaito.plan.explain import blockers, causes, headline
 from kaito.plan.gates import GATES
 from kaito.plan.snapshot import Snapshot, is_node_ready
 from kaito.plan.timeline import timeline
-from kaito.plan.verdict import Failed, Ready, Verdict, Waiting, is_open, worst
+from kaito.plan.verdict import EARLIER_STAGE, Failed, Ready, Verdict, Waiting, is_open, worst
 
 NODE_CLAIM_READY = "NodeClaimReady"
 NODES_READY = "NodesReady"
@@ -24,7 +24,6 @@ SUCCEEDED = "WorkspaceSucceeded"
 DELETING = "WorkspaceDeleting"
 
 NOTHING_MEASURED = Measurement()
-EARLIER_STAGE = "AwaitingEarlierStage"
 # The reasons of InferenceReady=False that upstream documents; anything else is WorkspaceInferenceStatusPending.
 INFERENCE_REASONS = frozenset(
     {

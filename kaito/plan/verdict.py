@@ -9,6 +9,9 @@ from typing import TypeAlias, TypeVar
 
 from kaito.api.meta import ObjectRef
 
+EARLIER_STAGE = "AwaitingEarlierStage"  # the reason of a gate that waits for what another gate judges
+EARLIER_STAGE_STEP = "none here: the stage before it comes first"
+
 
 @dataclass(frozen=True, slots=True)
 class Ready:
@@ -99,7 +102,8 @@ def at_least(gate: str, needed: int, verdicts: Sequence[Verdict], *, what: str, 
     closed = [verdict for verdict in verdicts if not isinstance(verdict, Ready)]
     if all(is_open(verdict) for verdict in closed):
         message = f"{len(opened)} of {needed} {what}"
-        return Waiting(gate, "AwaitingEarlierStage", message, root, "", recheck_s=_soonest_s(closed), is_symptom=True)
+        recheck_s = _soonest_s(closed)
+        return Waiting(gate, EARLIER_STAGE, message, root, EARLIER_STAGE_STEP, recheck_s=recheck_s, is_symptom=True)
     return _counted(worst(closed), len(opened), needed, what, _soonest_s(closed))
 
 

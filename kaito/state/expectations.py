@@ -2,8 +2,9 @@
 
 An expectation opens before its request is sent, so that an event that overtakes the answer is not missed: until the
 answer names the new resourceVersion, every version seen of the object is remembered. It is met by that very version, by
-a deletion of that uid, or by a relist that began after the write was answered; it expires with a warning, because a
-watch may never show a version (it was coalesced away).
+a deletion of that uid (a patch that removes the last finalizer is only ever seen as one, under a version that no answer
+names), or by a relist that began after the write was answered; it expires with a warning, because a watch may never
+show a version (it was coalesced away).
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ class Expectation:
     version: str | None = None
     answered_s: float = 0.0
     is_dropped: bool = False
+    is_gone: bool = False  # its object was deleted before the answer came
     seen: set[str] = field(default_factory=set)
 
 
@@ -61,7 +63,7 @@ class Expectations:
     def answered(self, opened: Expectation, *, version: str, now_s: float) -> bool:
         """The write was carried out as this version. Returns whether the graph has seen it already."""
         opened.version, opened.answered_s = version, now_s
-        if version in opened.seen:
+        if opened.is_gone or version in opened.seen:
             self.drop(opened)
             return True
         opened.seen.clear()
@@ -85,16 +87,16 @@ class Expectations:
         """An event of the object reached the graph. Returns the roots that were waiting for it."""
         met = set()
         for opened in tuple(self._by_object.get(ref, ())):
+            is_gone = bool(opened.uid) and (is_deleted or uid != opened.uid)
             if opened.is_deletion:
-                is_met = is_deleted or (bool(opened.uid) and uid != opened.uid)
+                is_met = is_deleted or is_gone
             else:
-                is_met = opened.version is not None and (
-                    version == opened.version or (is_deleted and uid == opened.uid)
-                )
+                is_met = opened.version is not None and (version == opened.version or is_gone)
             if is_met:
                 self.drop(opened)
                 met.add(opened.root)
             elif opened.version is None:
+                opened.is_gone |= is_gone
                 opened.seen.add(version)
         return frozenset(met)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from kaito.api.core import Node
-from kaito.plan.snapshot import Snapshot, node_ref
+from kaito.plan.snapshot import Snapshot, is_node_ready, node_ref
 from kaito.plan.verdict import Failed, Ready, Verdict, Waiting, at_least
 
 NAME = "GPUAllocatable"
@@ -25,6 +25,8 @@ def _judge_node(s: Snapshot, node: Node) -> Verdict:
         message = f"{name} has {capacity} {s.gpu_resource}, a pod requests {needed}"
         step = "use an instance type with more GPUs, or a template that requests fewer"
         return Failed(NAME, "GPUCountTooSmall", message, ref, step, since)
+    if not is_node_ready(node):
+        return s.later(NAME, f"{name} is not Ready: its device plugin runs when it is")
     left_s = s.left_s(since, s.settings.capacity_flap_tolerance_s)
     if left_s > 0 and (s.passed_at(NAME) or s.hosts_ready_pod(node)):
         # A restarting device plugin zeroes the node's GPUs for a moment: the gate stays open for as long as is

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from kaito.api.meta import condition
 from kaito.api.nodeclaim import NodeClaim
-from kaito.plan.snapshot import Snapshot, claim_ref, transition_time
+from kaito.plan.snapshot import Snapshot, claim_ref, own_words, transition_time
 from kaito.plan.stock import has_reached
 from kaito.plan.verdict import Ready, Verdict, Waiting, at_least
 
@@ -26,11 +26,11 @@ def _judge_claim(s: Snapshot, claim: NodeClaim) -> Verdict:
         return Ready(NAME, f"{name} is initialized", claim_ref(claim), since)
     if not has_reached(claim, "Registered"):
         return s.later(NAME, f"{name} has no node yet")
-    found = condition(claim.status.conditions, "Initialized")
+    reason, words = own_words(condition(claim.status.conditions, "Initialized"))
     return Waiting(
         NAME,
-        found.reason if found and found.reason else "NodeNotInitialized",
-        found.message if found and found.message else "the node provisioner has not called the node initialized",
+        reason or "NodeNotInitialized",
+        words or f"the node provisioner has not called the node of {name} initialized",
         claim_ref(claim),
         f"kubectl describe nodeclaim {name}",
         transition_time(claim.status.conditions, "Registered"),

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from kaito.api.meta import Condition, condition
+from kaito.api.meta import condition
 from kaito.api.nodeclaim import NodeClaim
-from kaito.plan.snapshot import Snapshot, claim_ref, parse_time, transition_time
+from kaito.plan.snapshot import Snapshot, claim_ref, own_words, parse_time, transition_time
 from kaito.plan.stock import has_reached
 from kaito.plan.verdict import Failed, Ready, Verdict, Waiting, at_least
 
 NAME = "ClaimLaunched"
 CONDITION = "NodeClaimReady"
 
-BENIGN = frozenset({"", "AwaitingReconciliation", "Launched", "LaunchInProgress", "Pending"})
 # Words of the clouds' own errors → what a user can do about them.
 REMEDIES: tuple[tuple[tuple[str, ...], str], ...] = (
     (("quota",), "ask the cloud provider for more quota of this VM family, or choose another instanceType"),
@@ -40,19 +39,13 @@ def _judge_claim(s: Snapshot, claim: NodeClaim) -> Verdict:
     if not claim.status.conditions:
         return _unattended(s, claim)
     deadline_s = max(0.0, s.left_s(created, s.settings.launch_timeout_s))
-    if launched is None or launched.reason in BENIGN:
-        return Waiting(
-            NAME,
-            launched.reason if launched and launched.reason else "AwaitingReconciliation",
-            _words(launched) or "the node provisioner is asking the cloud for a machine",
-            claim_ref(claim),
-            "wait for the cloud; a claim that does not launch in time is replaced",
-            created,
-            deadline_s,
-        )
+    reason, words = own_words(launched)
+    if launched is None or not reason:
+        message = f"the node provisioner has taken up {claim.metadata.name}; the cloud has not given a machine yet"
+        step = "wait for the cloud; a claim that does not launch in time is replaced"
+        return Waiting(NAME, "MachineNotLaunched", message, claim_ref(claim), step, created, deadline_s)
     since = parse_time(launched.last_transition_time) or created
-    step = _remedy(f"{launched.reason} {launched.message}")
-    return Failed(NAME, launched.reason, _words(launched), claim_ref(claim), step, since, deadline_s)
+    return Failed(NAME, reason, words, claim_ref(claim), _remedy(f"{reason} {words}"), since, deadline_s)
 
 
 def _unattended(s: Snapshot, claim: NodeClaim) -> Verdict:
@@ -61,7 +54,7 @@ def _unattended(s: Snapshot, claim: NodeClaim) -> Verdict:
     if left_s > 0:
         message = "the NodeClaim waits for a node provisioner to pick it up"
         step = "none yet: a provisioner answers within seconds"
-        return Waiting(NAME, "AwaitingReconciliation", message, claim_ref(claim), step, created, left_s)
+        return Waiting(NAME, "MachineNotLaunched", message, claim_ref(claim), step, created, left_s)
     return Failed(
         NAME,
         "NoProvisioner",
@@ -70,10 +63,6 @@ def _unattended(s: Snapshot, claim: NodeClaim) -> Verdict:
         "check that a node provisioner runs: kubectl get pods -A | grep -e gpu-provisioner -e karpenter",
         created,
     )
-
-
-def _words(found: Condition | None) -> str:
-    return (found.message or found.reason) if found else ""
 
 
 def _remedy(words: str) -> str:

@@ -44,12 +44,19 @@ def _judge_node(s: Snapshot, node: Node) -> Verdict:
     left_s = s.left_s(since, s.settings.node_lost_tolerance_s)
     message = f"{name} is not Ready: {words}"
     if left_s > 0:
-        step = "wait: a node that just joined or restarted becomes Ready within minutes"
+        step = f"wait: a node that just joined or restarted becomes Ready within minutes; if not: {_look(name, words)}"
         return Waiting(NAME, "NodeNotReady", message, node_ref(node), step, since, left_s)
-    step = f"kubectl describe node {name}"
+    step = _look(name, words)
     if not s.is_byo:
         step += "; a node lost for longer than tolerated is replaced"
     return Failed(NAME, "NodeNotReady", message, node_ref(node), step, since)
+
+
+def _look(name: str, words: str) -> str:
+    """Where to look when a kubelet with these words does not become ready."""
+    if any(word in words.lower() for word in ("network", "cni")):
+        return f"see the network plugin's pods: kubectl get pods -A -o wide --field-selector spec.nodeName={name}"
+    return f"kubectl describe node {name}"
 
 
 def _is_lost(s: Snapshot, claim: NodeClaim) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from kaito.api.core import Pod
 from kaito.api.meta import condition
-from kaito.plan.snapshot import Snapshot, parse_time, pod_ref, transition_time
+from kaito.plan.snapshot import Snapshot, node_of, parse_time, pod_ref, transition_time
 from kaito.plan.verdict import Failed, Ready, Verdict, Waiting, at_least
 
 NAME = "PodScheduled"
@@ -20,7 +20,7 @@ def judge(s: Snapshot) -> Verdict | None:
         return s.later(NAME, "no pod yet: the workload does not exist")
     if not s.pods:
         return _no_pods(s)
-    verdicts = [_judge_pod(s, pod) for pod in s.pods if not pod.metadata.deletion_timestamp]
+    verdicts = [_judge_pod(s, pod) if not pod.metadata.deletion_timestamp else _leaving(s, pod) for pod in s.pods]
     return at_least(NAME, s.needed, verdicts, what="pods scheduled", root=s.ref)
 
 
@@ -30,6 +30,18 @@ def _no_pods(s: Snapshot) -> Waiting:
     describe = f"kubectl describe {ref.kind.lower()} {ref.name} -n {ref.namespace}"
     step = f"if none comes: {describe} (quota or admission may refuse it)"
     return Waiting(NAME, "PodNotCreated", f"{ref.kind} {ref.name} has no pod yet", ref, step, since)
+
+
+def _leaving(s: Snapshot, pod: Pod) -> Waiting:
+    """A StatefulSet makes a pod anew only when the former one of that name is gone."""
+    name, ref, on = pod.metadata.name, pod_ref(pod), pod.spec.node_name
+    since = parse_time(pod.metadata.deletion_timestamp)
+    message = f"{name} is being deleted; its successor comes when it is gone"
+    step = f"wait for the kubelet of {on or 'its node'}"
+    if on and node_of(s, pod) is None:
+        message += f"; its node {on} is none of this {s.ref.kind}'s any more"
+        step += f"; if that node is gone: kubectl delete pod {name} -n {ref.namespace} --force --grace-period=0"
+    return Waiting(NAME, "PodTerminating", message, ref, step, since)
 
 
 def _judge_pod(s: Snapshot, pod: Pod) -> Verdict:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from kaito.api.meta import condition
 from kaito.api.nodeclaim import NodeClaim
-from kaito.plan.snapshot import Snapshot, claim_ref, transition_time
+from kaito.plan.snapshot import Snapshot, claim_ref, own_words, transition_time
 from kaito.plan.stock import has_reached
 from kaito.plan.verdict import Ready, Verdict, Waiting, at_least
 
@@ -27,13 +27,16 @@ def _judge_claim(s: Snapshot, claim: NodeClaim) -> Verdict:
     if not has_reached(claim, "Launched"):
         return s.later(NAME, f"{name} has no machine yet")
     created = s.created_at(claim)
-    found = condition(claim.status.conditions, "Registered")
+    reason, words = own_words(condition(claim.status.conditions, "Registered"))
+    machine = f" ({claim.status.provider_id})" if claim.status.provider_id else ""
+    message = f"the machine of {name}{machine} was launched and has not joined the cluster as a node"
     return Waiting(
         NAME,
-        found.reason if found and found.reason else "NodeNotRegistered",
-        found.message if found and found.message else "the machine is booting and has not joined the cluster",
+        reason or "NodeNotRegistered",
+        f"{message}: {words}" if words else message,
         claim_ref(claim),
-        "wait for it to boot; a claim whose machine does not join in time is replaced",
+        "wait for it to boot (a machine that does not join in time is replaced); if none ever joins: see its boot log "
+        "in the cloud's console, and whether it may reach the API server",
         transition_time(claim.status.conditions, "Launched") or created,
         max(0.0, s.left_s(created, s.settings.registration_timeout_s)),
     )

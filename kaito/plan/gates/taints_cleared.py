@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from kaito.api.core import Node, Taint
 from kaito.plan.placement import is_tolerated
-from kaito.plan.snapshot import Snapshot, node_ref
+from kaito.plan.snapshot import Snapshot, is_node_ready, node_ref
 from kaito.plan.verdict import Ready, Verdict, Waiting, at_least
 
 NAME = "TaintsCleared"
@@ -25,6 +25,9 @@ def _judge_node(s: Snapshot, node: Node) -> Verdict:
     blocking = [taint for taint in effective if not is_tolerated(taint, s.settings.cloud_provider, s.gpu_resource)]
     if not blocking or s.hosts_ready_pod(node):
         return Ready(NAME, f"{name} takes our pods", node_ref(node))
+    if not is_node_ready(node) and UNSCHEDULABLE not in blocking:
+        # The control plane taints a node that is not ready, and startup taints go when it is.
+        return s.later(NAME, f"{name} is not Ready: its taints go when it is")
     words = ", ".join(f"{t.key}={t.value}:{t.effect}" if t.value else f"{t.key}:{t.effect}" for t in blocking)
     if UNSCHEDULABLE in blocking:
         step = f"kubectl uncordon {name}"

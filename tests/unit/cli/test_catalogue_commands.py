@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -89,3 +91,14 @@ def test_a_row_is_generated_from_a_folder(capsys: pytest.CaptureFixture[str], tm
     header, row = (line.split(",") for line in text.splitlines())
     found = dict(zip(header, row, strict=True))
     assert status == 0 and found["weights_gib"] == "3.0" and found["kv_heads"] == "8" and found["head_dim"] == "128"
+
+
+def test_a_reader_that_has_seen_enough_ends_a_command_without_a_traceback() -> None:
+    command = [sys.executable, "-c", "from kaito.__main__ import main; input(); main()", "preset", "list"]
+    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    assert process.stdout and process.stdin and process.stderr
+    process.stdout.close()
+    process.stdin.write(b"go on\n")
+    process.stdin.close()
+    assert (process.stderr.read(), process.wait(30)) == (b"", 141)
+    process.stderr.close()

@@ -72,7 +72,8 @@ def launched(status: str, reason: str, message: str = "") -> list[Json]:
     return [condition("Launched", status, reason, message, since=2)]
 
 
-REGISTERED = [condition("Launched", since=1), condition("Registered", since=3)]
+LAUNCHED = [condition("Launched", since=1)]
+REGISTERED = [*LAUNCHED, condition("Registered", since=3)]
 
 
 @pytest.mark.parametrize(
@@ -82,11 +83,11 @@ REGISTERED = [condition("Launched", since=1), condition("Registered", since=3)]
         ("ClaimCreated", [node_claim("ws1")], ("ready", moment(0))),
         # a claim without any condition: nobody acts on it
         ("ClaimLaunched", [], ("symptom", "AwaitingEarlierStage", REF, None, None)),
-        ("ClaimLaunched", [node_claim("ws1")], ("waiting", "AwaitingReconciliation", CLAIM, moment(0), 50)),
+        ("ClaimLaunched", [node_claim("ws1")], ("waiting", "MachineNotLaunched", CLAIM, moment(0), 50)),
         (
             "ClaimLaunched",
             [node_claim("ws1", conditions=launched("Unknown", "AwaitingReconciliation"))],
-            ("waiting", "AwaitingReconciliation", CLAIM, moment(0), 290),
+            ("waiting", "MachineNotLaunched", CLAIM, moment(0), 290),
         ),
         (
             "ClaimLaunched",
@@ -100,6 +101,16 @@ REGISTERED = [condition("Launched", since=1), condition("Registered", since=3)]
             ("waiting", "NodeNotRegistered", CLAIM, moment(2), 890),
         ),
         ("NodeRegistered", [node_claim("ws1", conditions=REGISTERED, node="n1")], ("ready", moment(3))),
+        (
+            "NodeRegistered",
+            [node_claim("ws1", conditions=[*LAUNCHED, condition("Registered", "Unknown", "AwaitingReconciliation")])],
+            ("waiting", "NodeNotRegistered", CLAIM, moment(1), 890),
+        ),
+        (
+            "NodeRegistered",
+            [node_claim("ws1", conditions=[*LAUNCHED, condition("Registered", "Unknown", "MultipleNodesFound")])],
+            ("waiting", "MultipleNodesFound", CLAIM, moment(1), 890),
+        ),
         (
             "ClaimInitialized",
             [node_claim("ws1", conditions=[*REGISTERED, condition("Initialized", "Unknown", "StartupTaintsExist")])],
@@ -185,6 +196,11 @@ REGISTERED = [condition("Launched", since=1), condition("Registered", since=3)]
         ),
         ("PodScheduled", [stateful_set(), pod(node="n1")], ("ready", moment(0))),
         ("PodScheduled", [stateful_set(), pod()], ("waiting", "Unschedulable", POD, moment(0), 20)),
+        (
+            "PodScheduled",
+            [stateful_set(), pod(node="gone", ready=True, deletionTimestamp="2026-01-31T12:00:02Z")],
+            ("waiting", "PodTerminating", POD, moment(2), None),
+        ),
         (
             "PodScheduled",
             [stateful_set(), pod(conditions=[])],
@@ -367,6 +383,39 @@ def test_the_users_nodes_need_no_claims_and_are_counted_by_their_labels() -> Non
         "InstanceTypeMatched": (),
         "GPUAllocatable": ("ready",),
     }
+
+
+NOT_READY: Json = {"key": "node.kubernetes.io/not-ready", "effect": "NoSchedule"}
+
+
+def not_ready(**more: Any) -> list[Json]:
+    """A node that joined and is not Ready: tainted, and without a device plugin."""
+    return [node_claim("ws1", node="n1"), node("n1", gpus=None, ready="False", taints=[NOT_READY], **more)]
+
+
+@pytest.mark.parametrize("gate", ["TaintsCleared", "GPUAllocatable"])
+def test_what_a_node_that_is_not_ready_brings_with_it_is_no_cause(gate: str) -> None:
+    assert told(judge(gate, snapshot(*not_ready()))) == ("symptom", "AwaitingEarlierStage", REF, None, None)
+    assert told(judge("NodeReady", snapshot(*not_ready())))[:2] == ("waiting", "NodeNotReady")
+
+
+def test_a_cordon_is_the_users_own_doing_whatever_else_the_node_lacks() -> None:
+    claim, body = not_ready()
+    body["spec"]["unschedulable"] = True
+    verdict = judge("TaintsCleared", snapshot(claim, body))
+    assert told(verdict)[:3] == ("waiting", "NodeTainted", NODE)
+    assert isinstance(verdict, Waiting) and verdict.next_step == "kubectl uncordon n1"
+
+
+def test_a_server_on_a_node_that_is_lost_or_after_a_crash_is_not_said_to_load() -> None:
+    running = pod(node="n1", statuses=[container_status(running=True)])
+    assert told(judge("ServerReady", snapshot(stateful_set(), *not_ready(), running)))[:2] == (
+        "symptom",
+        "AwaitingEarlierStage",
+    )
+    crashed = container_status(running=True, last={"exitCode": 1, "reason": "Error"}, restarts=1)
+    verdict = judge("ServerReady", snapshot(stateful_set(), pod(node="n1", statuses=[crashed])))
+    assert told(verdict)[:2] == ("symptom", "AwaitingEarlierStage")
 
 
 def test_without_a_matching_node_the_labels_are_named() -> None:

@@ -103,7 +103,7 @@ def test_a_workspace_lives_from_claim_to_answer_and_then_is_quiet() -> None:
     life = Life()
     assert life.act(0) == ["PatchStatus", "Create NodeClaim", "Emit Normal NodeClaimCreated"]
     assert life.status["targetNodeCount"] == 1
-    assert life.act(1) == ["PatchStatus", "Emit Normal AwaitingReconciliation"]
+    assert life.act(1) == ["PatchStatus", "Emit Normal MachineNotLaunched"]
     (claim,) = life.claims()
     life.world.put(claim | {"status": {"conditions": [condition("Launched", since=5)]}})
     assert life.act(5) == ["PatchStatus", "Emit Normal NodeNotRegistered"]
@@ -178,7 +178,7 @@ def test_independent_claims_are_asked_for_in_one_plan_and_numbered() -> None:
 def test_claims_of_an_upstream_kaito_are_counted_whatever_their_names() -> None:
     life = Life(target=1)
     life.world.put(node_claim("wsabcdef123", owner_uid=None))
-    assert life.act(0) == ["PatchStatus", "Emit Normal AwaitingReconciliation"]
+    assert life.act(0) == ["PatchStatus", "Emit Normal MachineNotLaunched"]
 
 
 def test_a_foreign_claim_of_our_name_makes_us_take_the_next_name() -> None:

@@ -47,6 +47,15 @@ def test_a_deletion_is_met_by_the_delete_or_by_another_uid_under_the_name() -> N
     assert expectations.observe(CLAIM, uid="u2", version="10", is_deleted=True) == {ROOT}
 
 
+def test_a_deletion_that_overtakes_the_answer_of_the_patch_that_caused_it_meets_that_patch() -> None:
+    """The removal of the last finalizer: a Workspace made anew under the name waited 30 s for it."""
+    expectations = Expectations()
+    opened = expectations.open(ROOT, ROOT, now_s=0, uid="u1")
+    expectations.observe(ROOT, uid="u1", version="8", is_deleted=True)
+    assert expectations.answered(opened, version="7", now_s=1)
+    assert len(expectations) == 0
+
+
 def test_what_never_comes_expires_and_is_reported_once() -> None:
     expectations = Expectations()
     opened = expectations.open(ROOT, CLAIM, now_s=10)
