@@ -67,7 +67,8 @@ def _lost(s: Snapshot, claim: NodeClaim) -> Verdict:
     """The claim has registered and there is no Node object, although the claim was not deleted."""
     ref, since = missing_ref(claim), lost_since(s, claim)
     left_s = max(0.0, s.left_s(since, s.settings.node_lost_tolerance_s))
-    if not s.passed_at(NAME) and s.left_s(since, UNSEEN_S) > 0:
+    is_told = s.passed_at(NAME) or s.remembered(NAME, ref)
+    if not is_told and s.left_s(since, UNSEEN_S) > 0:
         # The claim's event was faster than the node's: no news for anybody.
         message = f"{claim.metadata.name} has registered; its node has not been seen yet"
         return replace(s.later(NAME, message), recheck_s=s.left_s(since, UNSEEN_S))

@@ -435,6 +435,8 @@ def test_a_node_whose_event_is_late_is_no_news_and_one_that_was_ready_is_lost() 
         moment(5_000),
         300,
     )
+    told_already = blocked("NodeReady", NODE, 4_999, "NodeLost")
+    assert told(judge("NodeReady", snapshot(claim, now_s=5_000, status=told_already)))[1] == "NodeLost"
 
 
 @pytest.mark.parametrize(
