@@ -1,10 +1,10 @@
-# Two commands are all the set-up there is: `make demo` and `make test`.
+# All the set-up there is: `make demo`, `make demo-rag` and `make test`. ONCE=1 ends a demo after its answers.
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 WORKERS ?= 2
 
-.PHONY: demo test lint integration test-vllm clean
+.PHONY: demo demo-rag test lint integration test-vllm clean
 .DEFAULT_GOAL := demo
 
 # Everything the checkout needs, at the pinned versions, in a virtual environment of its own.
@@ -12,11 +12,15 @@ $(VENV)/.installed: pyproject.toml constraints-dev.txt
 	$(PYTHON) -c 'import sys; sys.exit("kaito needs Python 3.11 or newer, this is " + sys.version.split()[0]) if sys.version_info < (3, 11) else 0'
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade pip
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints-dev.txt -e '.[bench,inference,rag,rag-milvus,rag-pgvector,rag-qdrant,tuning,dev]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints-dev.txt -e '.[bench,inference,rag,rag-milvus,rag-minilm,rag-pgvector,rag-qdrant,tuning,dev]'
 	touch $@
 
 demo: $(VENV)/.installed
 	$(BIN)/kaito demo $(if $(ONCE),--once)
+
+# A model server and a retrieval service that has indexed docs/: an answer with its sources.
+demo-rag: $(VENV)/.installed
+	$(BIN)/kaito demo --file examples/rag/quickstart.yaml $(if $(ONCE),--once)
 
 test: $(VENV)/.installed
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile $(ARGS)

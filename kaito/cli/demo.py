@@ -1,47 +1,41 @@
-"""`kaito demo`: from nothing to a model's answer on this machine, with every stage on the way."""
+"""`kaito demo`: from nothing to a model's answer on this machine, with every stage on the way.
+
+With a RAGEngine beside the Workspace: to an answer with its sources in a folder of text.
+"""
 
 from __future__ import annotations
 
 import argparse
 import sys
 import tempfile
-from dataclasses import dataclass, field, replace
+from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from random import Random
 
 import anyio
 import yaml
 
-from kaito.api.core import SERVICE
-from kaito.api.meta import Json, ObjectRef, ResourceKind
+from kaito.api.meta import Json
+from kaito.api.ragengine import RAGENGINE
 from kaito.api.workspace import WORKSPACE
 from kaito.cli.cluster_arguments import add_cluster_arguments, cluster_settings, faults_help
 from kaito.cli.demo_answers import show_answers, show_table
+from kaito.cli.demo_docs import documents_of
+from kaito.cli.demo_rag import QUESTION, show_sources
 from kaito.cli.demo_screen import Screen, screen_for
 from kaito.cli.demo_talk import NoAnswer
-from kaito.cli.demo_view import chain, has_failed, is_ready, stages_of
+from kaito.cli.demo_way import KINDS, NotReady, bring_up, service_address
 from kaito.cli.local import DIRECTORY, logs_in, parts, shown
 from kaito.cli.signals import run_until_signal
-from kaito.clock import wall_clock
-from kaito.kube.client import Scope
 from kaito.kube.errors import ApiError
 from kaito.local.cluster import Cluster, local_cluster
 from kaito.local.cluster_settings import ClusterSettings
-from kaito.local.kubelet.service_proxy import address_of
 from kaito.local.persist import BrokenState
 from kaito.local.presence import AlreadyRunning, live_in
-from kaito.local.robots.watching import follow
-from kaito.state.events import Apply, Delete, InitApply, WatchEvent
 
 EXAMPLE = "examples/quickstart/workspace-phi-3.5-mini.yaml"
-DEADLINE_S = 170.0  # the promise is three minutes for everything
-FAILED_GRACE_S = 20.0  # a failure that nobody mends in so long is one
-ADDRESS_TIMEOUT_S = 10.0
-
-
-class NotReady(Exception):
-    """The Workspace has not come up: why, as the chain of its causes."""
+DOCS = "docs"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -51,8 +45,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--dir", metavar="D", help="keep everything there (default: a temporary folder, removed at the end)"
     )
     parser.add_argument(
-        "--file", default=EXAMPLE, metavar="YAML", help=f"the Workspace to bring up (default: {EXAMPLE})"
+        "--file", default=EXAMPLE, metavar="YAML", help=f"a Workspace, and a RAGEngine if you like (default: {EXAMPLE})"
     )
+    parser.add_argument("--docs", default=DOCS, metavar="D", help=f"what the RAGEngine is to index (default: {DOCS})")
+    parser.add_argument("--question", default=QUESTION, metavar="TEXT", help="what it is asked")
     parser.add_argument("--plain", action="store_true", help="append-only lines even on a terminal")
 
 
@@ -66,8 +62,9 @@ def run(args: argparse.Namespace) -> int:
             settings = cluster_settings(args, directory=directory, kubeconfig=Path(DIRECTORY) / "kubeconfig")
             settings = replace(settings, is_persistent=bool(args.dir))
             objects = load_objects(Path(args.file))
+            documents = documents_of(Path(args.docs)) if _kinds(objects) == set(KINDS) else []
             with logs_in(directory):
-                status, was_told = run_until_signal(partial(_demo, settings, objects, args))
+                status, was_told = run_until_signal(partial(_demo, settings, objects, documents, args))
         print("Everything is gone: no process, port or file is left." if was_told or args.once else "", flush=True)
     except (ValueError, AlreadyRunning, BrokenState, OSError) as error:
         print(f"kaito demo: {error}", file=sys.stderr)
@@ -78,7 +75,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def load_objects(path: Path) -> list[Json]:
-    """The objects of a YAML file. Raises ValueError."""
+    """A Workspace, and perhaps a RAGEngine, of a YAML file. Raises ValueError."""
     try:
         found = [one for one in yaml.safe_load_all(path.read_text()) if one is not None]
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
@@ -86,115 +83,71 @@ def load_objects(path: Path) -> list[Json]:
     for one in found:
         if not isinstance(one, dict) or not isinstance(one.get("metadata"), dict) or not one["metadata"].get("name"):
             raise ValueError(f"--file {str(path)!r}: expected Kubernetes objects with metadata.name")
-    workspaces = [one for one in found if one.get("kind") == WORKSPACE.kind]
-    if len(workspaces) != 1 or len(found) != 1:
-        raise ValueError(f"--file {str(path)!r}: expected one Workspace, found {len(found)} objects")
+    kinds = sorted(str(one.get("kind")) for one in found)
+    if kinds not in ([WORKSPACE.kind], [RAGENGINE.kind, WORKSPACE.kind]):
+        seen = ", ".join(kinds) or "nothing"
+        raise ValueError(f"--file {str(path)!r}: expected a Workspace, and at most a RAGEngine beside it, found {seen}")
     return found
 
 
-async def _demo(settings: ClusterSettings, objects: list[Json], args: argparse.Namespace) -> int:
+def _kinds(objects: Sequence[Json]) -> set[str]:
+    return {str(one["kind"]) for one in objects}
+
+
+async def _demo(
+    settings: ClusterSettings, objects: Sequence[Json], documents: Sequence[Json], args: argparse.Namespace
+) -> int:
     screen = screen_for(sys.stdout, is_plain=args.plain)
     screen.say(f"Starting a local cluster (Kubernetes 1.{settings.minor}) and the operator …")
     async with local_cluster(settings, parts()) as cluster:
         screen.say(f"API server at {cluster.served.url}; applying {args.file}")
         try:
-            workspace = await _bring_up(cluster, objects[0], screen)
-            await show_table(cluster, workspace, screen)
-            if settings.pods == "real":
-                await show_answers(await _service_address(cluster, workspace), screen)
-            else:
-                screen.say("\nPods are instant here: no model server runs that could answer.")
+            roots = await bring_up(cluster, objects, screen)
+            for root in roots:
+                await show_table(cluster, root, screen)
+            await _show_answers(cluster, roots, documents, args.question, screen)
         except (NotReady, NoAnswer, ApiError) as error:
             screen.say(f"\nThe demo failed: {error}")
             if args.once:
                 return 1
         if not args.once:
-            screen.say(_commands(cluster, objects[0]))
+            screen.say(_commands(cluster, objects))
             await anyio.sleep_forever()
     return 0
 
 
-# The way up.
+async def _show_answers(
+    cluster: Cluster, roots: Sequence[Json], documents: Sequence[Json], question: str, screen: Screen
+) -> None:
+    """What users come for: answers of the model server, or of the retrieval service in front of it."""
+    if cluster.settings.pods != "real":
+        screen.say("\nPods are instant here: no model server runs that could answer.")
+        return
+    address = await service_address(cluster, roots[-1])
+    if documents:
+        await show_sources(address, documents, question, screen)
+    else:
+        await show_answers(address, screen)
 
 
-@dataclass(slots=True)
-class Latest:
-    """The Workspace as the watch last told it."""
-
-    ref: ObjectRef
-    workspace: Json = field(default_factory=dict)
-    changed: anyio.Event = field(default_factory=anyio.Event)
-
-    def take(self, _: ResourceKind, event: WatchEvent) -> None:
-        match event:
-            case InitApply(ref, obj) | Apply(ref, obj) if ref == self.ref:
-                self.workspace = obj
-            case Delete(ref, _) if ref == self.ref:
-                self.workspace = {}
-            case _:
-                return
-        changed, self.changed = self.changed, anyio.Event()
-        changed.set()
-
-
-async def _bring_up(cluster: Cluster, body: Json, screen: Screen) -> Json:
-    """Creates the Workspace and shows its way until it is ready. Raises NotReady."""
-    namespace = body["metadata"].get("namespace") or "default"
-    made = await cluster.client.create(WORKSPACE, namespace, body)
-    latest = Latest(WORKSPACE.ref(namespace, made["metadata"]["name"]), made)
-    async with anyio.create_task_group() as tasks:
-        scope = Scope(namespace)
-        tasks.start_soon(partial(follow, cluster.client, WORKSPACE, latest.take, rng=Random(), scope=scope))
-        with screen.live(lambda: stages_of(latest.workspace or made)):
-            came_up = await _wait_ready(latest, screen)
-        tasks.cancel_scope.cancel()
-    if not came_up:
-        words = "\n".join(chain(latest.workspace, wall_clock())) if latest.workspace else "it was deleted"
-        raise NotReady(f"the Workspace is not ready\n{words}")
-    return latest.workspace
-
-
-async def _wait_ready(latest: Latest, screen: Screen) -> bool:
-    """Whether it is ready, within the deadline, and within the grace once it has failed."""
-    deadline, failed_until = anyio.current_time() + DEADLINE_S, float("inf")
-    while not is_ready(latest.workspace):
-        changed = latest.changed
-        screen.show()
-        failing = has_failed(latest.workspace)
-        failed_until = min(failed_until, anyio.current_time() + FAILED_GRACE_S) if failing else float("inf")
-        with anyio.move_on_at(min(deadline, failed_until)) as scope:
-            await changed.wait()
-        if scope.cancelled_caught:
-            return False
-    screen.show()
-    return True
-
-
-async def _service_address(cluster: Cluster, workspace: Json) -> str:
-    """Where the Workspace's Service answers on this machine. Raises NotReady."""
-    meta = workspace["metadata"]
-    with anyio.move_on_after(ADDRESS_TIMEOUT_S):
-        while True:
-            service = await cluster.client.read(SERVICE, SERVICE.ref(meta["namespace"], meta["name"]))
-            if address := address_of(service):
-                return address
-            await anyio.sleep(0.1)
-    raise NotReady(f"Service {meta['name']} listens nowhere on this machine")
-
-
-def _commands(cluster: Cluster, workspace: Json) -> str:
-    name, kubeconfig = workspace["metadata"]["name"], shown(cluster.settings.kubeconfig, Path.cwd())
+def _commands(cluster: Cluster, objects: Sequence[Json]) -> str:
+    kubeconfig = shown(cluster.settings.kubeconfig, Path.cwd())
     kubectl = f"kubectl --kubeconfig {kubeconfig}"
+    names = {one["kind"]: one["metadata"]["name"] for one in objects}
+    name, kinds = names[WORKSPACE.kind], ",".join(kind.lower() for kind in KINDS if kind in names)
     proxy = f"/api/v1/namespaces/default/services/{name}:80/proxy/v1/models"
+    explained = [
+        f"  kaito explain {kind.lower()}/{names[kind]} --kubeconfig {kubeconfig}" for kind in KINDS if kind in names
+    ]
     return "\n".join(
         (
             "",
             "Go on in another terminal:",
-            f"  {kubectl} get workspace,nodeclaim,node,pod",
+            f"  {kubectl} get {kinds},nodeclaim,node,pod",
             f"  {kubectl} describe workspace {name}",
             f"  {kubectl} logs -f {name}-0",
             f"  {kubectl} get --raw {proxy}",
-            f"  kaito explain workspace/{name} --kubeconfig {kubeconfig}",
+            *explained,
             "Ctrl-C ends everything.",
         )
     )

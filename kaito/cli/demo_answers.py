@@ -7,9 +7,10 @@ import ssl
 
 import aiohttp
 
-from kaito.api.meta import Json
+from kaito.api.meta import Json, ObjectRef
 from kaito.cli.demo_screen import Screen
 from kaito.cli.demo_talk import NoAnswer, Talk, answer_text, has_random_weights
+from kaito.cli.demo_way import KINDS
 from kaito.cli.tables import server_table
 from kaito.local.cluster import Cluster, Served
 
@@ -23,10 +24,10 @@ RANDOM = (
 )
 
 
-async def show_table(cluster: Cluster, workspace: Json, screen: Screen) -> None:
-    """Shows what `kubectl get workspace` does. Raises NoAnswer."""
-    meta = workspace["metadata"]
-    table = await workspace_table(cluster.served, meta["namespace"], meta["name"])
+async def show_table(cluster: Cluster, root: Json, screen: Screen) -> None:
+    """Shows what `kubectl get` does. Raises NoAnswer."""
+    meta = root["metadata"]
+    table = await table_of(cluster.served, KINDS[root["kind"]].ref(meta["namespace"], meta["name"]))
     screen.say("\n".join(["", *server_table(table)]))
 
 
@@ -36,14 +37,15 @@ async def show_answers(address: str, screen: Screen) -> None:
         talk = Talk(session, f"http://{address}")
         try:
             models = await _show_models(talk, screen)
-            await _show_talk(talk, _served_name(talk, models), screen)
+            await _show_talk(talk, served_name(talk, models), screen)
         except (aiohttp.ClientError, TimeoutError) as error:
             raise NoAnswer(f"{talk.base_url}: {type(error).__name__}: {error}") from error
 
 
-async def workspace_table(served: Served, namespace: str, name: str) -> Json:
-    """The Table that the API server makes of the Workspace: what kubectl prints. Raises NoAnswer."""
-    path = f"/apis/kaito.sh/v1beta1/namespaces/{namespace}/workspaces/{name}"
+async def table_of(served: Served, ref: ObjectRef) -> Json:
+    """The Table that the API server makes of a root: what kubectl prints. Raises NoAnswer."""
+    kind = KINDS[ref.kind]
+    path = f"/apis/{kind.api_version}/namespaces/{ref.namespace}/{kind.plural}/{ref.name}"
     headers = {"Authorization": f"Bearer {served.token}", "Accept": TABLE}
     context = ssl.create_default_context(cadata=served.ca_pem) if served.url.startswith("https:") else True
     timeout = aiohttp.ClientTimeout(total=TABLE_TIMEOUT_S)
@@ -65,18 +67,22 @@ async def _show_models(talk: Talk, screen: Screen) -> Json:
     return models
 
 
-def _served_name(talk: Talk, models: Json) -> str:
+def served_name(talk: Talk, models: Json) -> str:
+    """The name that the first model answers to. Raises NoAnswer."""
     try:
         return str(models["data"][0]["id"])
     except (KeyError, IndexError, TypeError) as error:
         raise NoAnswer(f"GET {talk.base_url}/v1/models lists no model: {json.dumps(models)[:300]}") from error
 
 
+def curl(talk: Talk, path: str, body: Json) -> str:
+    """The request as one would type it."""
+    return f"$ curl {talk.base_url}{path} -H 'Content-Type: application/json' -d '{json.dumps(body)}'"
+
+
 async def _show_talk(talk: Talk, model: str, screen: Screen) -> None:
     body = {"model": model, "messages": [{"role": "user", "content": QUESTION}], "max_tokens": TOKENS_MAX}
-    screen.say(
-        f"\n$ curl {talk.base_url}/v1/chat/completions -H 'Content-Type: application/json' -d '{json.dumps(body)}'"
-    )
+    screen.say("\n" + curl(talk, "/v1/chat/completions", body))
     completion = await talk.chat(model, QUESTION, tokens_max=TOKENS_MAX)
     screen.say(f"{model}: {answer_text(completion)}")
     screen.say(f"usage: {json.dumps(completion.get('usage'))}")

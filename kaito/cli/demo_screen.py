@@ -30,7 +30,7 @@ class Screen(Protocol):
         ...
 
     def live(self, stages: Callable[[], Sequence[Stage]]) -> AbstractContextManager[None]:
-        """Shows these stages for as long as the block lasts."""
+        """Shows these stages for as long as the block lasts; times count from the first block on."""
         ...
 
     def show(self) -> None:
@@ -49,6 +49,7 @@ class Lines:
     def __init__(self, out: TextIO, now: Clock) -> None:
         self._out = out
         self._now = now
+        self._started: datetime | None = None
         self._journal: Journal | None = None
         self._stages: Callable[[], Sequence[Stage]] = tuple
 
@@ -60,7 +61,8 @@ class Lines:
 
     @contextmanager
     def live(self, stages: Callable[[], Sequence[Stage]]) -> Iterator[None]:
-        self._journal, self._stages = Journal(self._now()), stages
+        self._started = self._started or self._now()
+        self._journal, self._stages = Journal(self._started), stages
         self.show()
         yield
         self.show()
@@ -77,8 +79,8 @@ class Terminal:
     def __init__(self, console: Console, now: Clock) -> None:
         self._console = console
         self._now = now
+        self._started: datetime | None = None
         self._live: Live | None = None
-        self._picture: Picture | None = None
 
     def say(self, text: str) -> None:
         self._console.print(text, markup=False, soft_wrap=True)
@@ -88,8 +90,9 @@ class Terminal:
 
     @contextmanager
     def live(self, stages: Callable[[], Sequence[Stage]]) -> Iterator[None]:
-        self._picture = Picture(stages, self._now, self._now())
-        with Live(self._picture, console=self._console, refresh_per_second=REFRESHES_PER_S) as self._live:
+        self._started = self._started or self._now()
+        picture = Picture(stages, self._now, self._started)
+        with Live(picture, console=self._console, refresh_per_second=REFRESHES_PER_S) as self._live:
             yield
         self._live = None
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
+from typing import Any
 
 import aiohttp
 import anyio
@@ -40,11 +41,16 @@ class Talk:
 
     async def _models(self) -> Json:
         async with self._asking("GET", "/v1/models") as response:
+            return await _object(response)
+
+    async def post(self, path: str, body: Json) -> Any:
+        """What the server answers, as JSON."""
+        async with self._asking("POST", path, body) as response:
             return await _json(response)
 
     async def chat(self, model: str, question: str, *, tokens_max: int) -> Json:
         async with self._asking("POST", "/v1/chat/completions", _body(model, question, tokens_max)) as response:
-            return await _json(response)
+            return await _object(response)
 
     async def chat_stream(self, model: str, question: str, *, tokens_max: int) -> AsyncIterator[str]:
         """The pieces of the answer as they come."""
@@ -73,15 +79,19 @@ async def _check(response: aiohttp.ClientResponse) -> None:
         raise NoAnswer(f"{response.method} {response.url}: {response.status} {words}")
 
 
-async def _json(response: aiohttp.ClientResponse) -> Json:
+async def _json(response: aiohttp.ClientResponse) -> Any:
     await _check(response)
     data = b"".join([piece async for piece in _bounded(response)])
     try:
-        found = json.loads(data)
+        return json.loads(data)
     except ValueError as error:
         raise NoAnswer(f"{response.method} {response.url}: not JSON: {data[:200]!r}") from error
+
+
+async def _object(response: aiohttp.ClientResponse) -> Json:
+    found = await _json(response)
     if not isinstance(found, dict):
-        raise NoAnswer(f"{response.method} {response.url}: expected an object, got {data[:200]!r}")
+        raise NoAnswer(f"{response.method} {response.url}: expected an object, got {json.dumps(found)[:200]}")
     return found
 
 

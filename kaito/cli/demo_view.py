@@ -1,4 +1,4 @@
-"""What the demo shows of a Workspace on its way: stages that are passed, those that wait, each with its age. Pure."""
+"""What the demo shows of a root on its way: stages that are passed, those that wait, each with its age. Pure."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Literal
 from kaito.api.meta import Json
 from kaito.clock import parse_rfc3339
 from kaito.plan.explain import age
+from kaito.plan.status import CONDITION_OF_GATE, GPU_READY, NODE_CLAIM_READY, NODES_READY
 
 # The gates in a newcomer's words. A gate that is not here is shown by its name.
 WORDS: dict[str, str] = {
@@ -29,6 +30,8 @@ WORDS: dict[str, str] = {
     "JobSucceeded": "model tuned, adapter written",
 }
 
+MACHINE_CONDITIONS = (NODE_CLAIM_READY, NODES_READY, GPU_READY)
+
 Mark = Literal["passed", "waiting", "failed", "later"]
 
 
@@ -46,16 +49,17 @@ class Stage:
         return WORDS.get(self.gate, self.gate)
 
 
-def stages_of(workspace: Json) -> list[Stage]:
-    """Every stage of the Workspace in order."""
-    status = workspace.get("status") or {}
+def stages_of(root: Json) -> list[Stage]:
+    """Every stage of a Workspace or RAGEngine in order."""
+    status = root.get("status") or {}
     passed = {entry["stage"]: entry for entry in status.get("timeline") or []}
     blocked = {blocker["gate"]: blocker for blocker in reversed(status.get("blockers") or [])}
-    has_failed = _condition(workspace, "WorkspaceSucceeded").get("reason") == "workspaceFailed"
+    first = next(iter(status.get("blockers") or []), None)
+    ahead = (gate for gate in WORDS if gate in passed or gate in blocked or _lies_ahead(root, gate))
     stages = []
-    for gate in dict.fromkeys((*WORDS, *passed, *blocked)):
+    for gate in dict.fromkeys((*ahead, *passed, *blocked)):
         if blocker := blocked.get(gate):
-            mark: Mark = "failed" if has_failed and blocker is (status.get("blockers") or [None])[0] else "waiting"
+            mark: Mark = "failed" if has_failed(root) and blocker is first else "waiting"
             stages.append(Stage(gate, mark, parse_rfc3339(blocker["since"]), blocker.get("message") or ""))
         elif entry := passed.get(gate):
             stages.append(Stage(gate, "passed", parse_rfc3339(entry["at"]), entry.get("message") or ""))
@@ -64,19 +68,27 @@ def stages_of(workspace: Json) -> list[Stage]:
     return stages
 
 
-def is_ready(workspace: Json) -> bool:
-    return _condition(workspace, "WorkspaceSucceeded").get("status") == "True"
+def _lies_ahead(root: Json, gate: str) -> bool:
+    """Whether the root will have to pass the gate, as far as its spec tells."""
+    if CONDITION_OF_GATE[gate] in MACHINE_CONDITIONS:
+        return root.get("kind") != "RAGEngine" or bool((root.get("spec") or {}).get("compute"))
+    return gate != ("ServerReady" if root.get("tuning") else "JobSucceeded")
 
 
-def has_failed(workspace: Json) -> bool:
+def is_ready(root: Json) -> bool:
+    return _succeeded(root).get("status") == "True"
+
+
+def has_failed(root: Json) -> bool:
     """Whether a stage has failed: it will not go on without help."""
-    return _condition(workspace, "WorkspaceSucceeded").get("reason") == "workspaceFailed"
+    return _succeeded(root).get("reason") == f"{str(root.get('kind')).lower()}Failed"
 
 
-def chain(workspace: Json, now: datetime) -> list[str]:
-    """The causal chain from the Workspace's status, deepest cause first."""
-    meta, status = workspace["metadata"], workspace.get("status") or {}
-    lines = [f"workspace/{meta.get('namespace', 'default')}/{meta['name']} is {status.get('state') or 'Pending'}"]
+def chain(root: Json, now: datetime) -> list[str]:
+    """The causal chain from the root's status, deepest cause first."""
+    meta, status = root["metadata"], root.get("status") or {}
+    kind = str(root.get("kind")).lower()
+    lines = [f"{kind}/{meta.get('namespace', 'default')}/{meta['name']} is {status.get('state') or 'Pending'}"]
     for index, blocker in enumerate(status.get("blockers") or []):
         lead = "because" if index == 0 else "and"
         waited = age(parse_rfc3339(blocker["since"]), now)
@@ -114,6 +126,7 @@ class Journal:
         return f"{after:>6}  {marks[stage.mark]}  {stage.words}{note}"
 
 
-def _condition(workspace: Json, type_: str) -> Json:
-    conditions = (workspace.get("status") or {}).get("conditions") or []
-    return next((item for item in conditions if item.get("type") == type_), {})
+def _succeeded(root: Json) -> Json:
+    """The condition WorkspaceSucceeded or RAGEngineSucceeded."""
+    conditions = (root.get("status") or {}).get("conditions") or []
+    return next((item for item in conditions if item.get("type") == f"{root.get('kind')}Succeeded"), {})

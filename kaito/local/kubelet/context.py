@@ -15,6 +15,7 @@ from kaito.local.kubelet.addresses import PodAddress
 from kaito.local.kubelet.environment import ReadReference, expand, inherited, variables_of
 from kaito.local.kubelet.images import Images, import_path, search_path, with_interpreter
 from kaito.local.kubelet.sandbox import Mount, Sandbox, rewrite, rewrite_all
+from kaito.local.kubelet.service_names import AddressOf, with_addresses
 from kaito.local.robots.endpoints import container_port
 from kaito.local.robots.settings import RobotSettings
 
@@ -45,6 +46,7 @@ class PodContext:
     chance: Random
     read: ReadReference
     model_environment: ModelEnvironment
+    service_address: AddressOf
     changed: Callable[[], None]
     tell: Tell
 
@@ -68,14 +70,18 @@ class PodContext:
     async def launch(self, container: Json) -> Launch:
         """How to start the container. Raises ConfigError."""
         mounts = self.sandbox.mounts(container)
-        own = await variables_of(container, self.pod, self.read, address=self.address.ip)
-        command = [expand(word, own) for word in self.images.command(container)]
+        named = await variables_of(container, self.pod, self.read, address=self.address.ip)
+        own = {name: await self._with_addresses(value) for name, value in named.items()}
+        command = [await self._with_addresses(expand(word, own)) for word in self.images.command(container)]
         env = inherited(os.environ) | self._given(container, command) | rewrite_all(own, mounts)
         cwd = self.sandbox.container_dir(container["name"])
         if folder := container.get("workingDir"):
             cwd = _existing(Path(rewrite(folder, mounts)), cwd)
         # The interpreter last: it is this machine's, and may lie where the pod has a mount (/tmp).
         return Launch(with_interpreter([rewrite(word, mounts) for word in command]), env, cwd, mounts)
+
+    async def _with_addresses(self, text: str) -> str:
+        return await with_addresses(text, self.pod["metadata"]["namespace"], self.service_address)
 
     def _given(self, container: Json, command: list[str]) -> dict[str, str]:
         """What every container gets; its own variables come over these."""

@@ -26,6 +26,7 @@ from kaito.local.kubelet.pod_log import pod_log
 from kaito.local.kubelet.records import pod_status
 from kaito.local.kubelet.references import Reference, read_reference
 from kaito.local.kubelet.sandbox import PID_FILE, Roots, Sandbox
+from kaito.local.kubelet.service_names import AddressOf, nowhere
 from kaito.local.robots.events import emit
 from kaito.local.robots.machine_agent import is_node_ready
 from kaito.local.robots.machine_node import is_ours
@@ -45,6 +46,7 @@ class KubeletSettings:
     directory: Path
     images: Images
     model_environment: ModelEnvironment
+    service_address: AddressOf = nowhere
 
 
 class RealKubelet:
@@ -194,6 +196,7 @@ class RealKubelet:
             chance=self._world.chance("kubelet", meta["uid"]),
             read=self._reader(meta["namespace"]),
             model_environment=self._kubelet.model_environment,
+            service_address=self._kubelet.service_address,
             changed=lambda: self._enqueue(key),
             tell=tell,
         )

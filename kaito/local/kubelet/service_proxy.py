@@ -2,6 +2,9 @@
 
 Where the Service's clusterIP is a loopback address it listens there; elsewhere on an address of 127.89.0.0/16, or,
 where only 127.0.0.1 exists, on ports of it. Where it listens is written on the Service: nobody need guess.
+
+There is no DNS: a process that names a Service is told its address when it starts (`service_names`). The Service may
+come later than the process, as it may in a cluster, so an address that was told stands from then on.
 """
 
 from __future__ import annotations
@@ -36,14 +39,17 @@ Resolve: TypeAlias = Callable[[str, str, int], tuple[str, int] | None]
 log = structlog.get_logger(__name__)
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class Listening:
-    """The open listeners of one Service, by port name, and what it takes to close them."""
+    """One open port of a Service: where it is, and what it takes to close it."""
 
-    ports: tuple[tuple[str, int], ...]
-    addresses: dict[str, str] = field(default_factory=dict)
+    address: str
     scope: anyio.CancelScope = field(default_factory=anyio.CancelScope)
     closed: anyio.Event = field(default_factory=anyio.Event)
+
+    async def close(self) -> None:
+        self.scope.cancel()
+        await self.closed.wait()
 
 
 class ServiceProxy:
@@ -55,10 +61,12 @@ class ServiceProxy:
     def __init__(self, world: World, settings: RobotSettings, resolve: Resolve) -> None:
         self._world = world
         self._resolve = resolve
-        self._open: dict[ObjectRef, Listening] = {}
+        self._open: dict[tuple[ObjectRef, int], Listening] = {}
+        self._told: set[tuple[ObjectRef, int]] = set()  # to processes, which go on to use the address
+        self._hosts: dict[ObjectRef, str] = {}
+        self._opening = anyio.Lock()
         self._tasks: anyio.abc.TaskGroup | None = None
         self._turn = 0
-        self._next_host = 0
 
     def bind(self, enqueue: Callable[[ObjectRef], None]) -> None:
         """Asks for no reconciles of its own."""
@@ -75,85 +83,82 @@ class ServiceProxy:
 
     async def reconcile(self, key: ObjectRef) -> float | None:
         service = self._world.find(SERVICE, key)
-        wanted = _ports(service) if service is not None and not is_deleting(service) else ()
-        found = self._open.get(key)
-        if found is not None and found.ports != wanted:
-            found.scope.cancel()
-            await found.closed.wait()
-            del self._open[key]
-            found = None
+        wanted = _ports(service) if service is not None and not is_deleting(service) else {}
+        for ref, port in [each for each in self._open if each[0] == key]:
+            if port not in wanted.values() and (ref, port) not in self._told:
+                await self._open.pop((ref, port)).close()
         if not wanted or service is None:
             return None
-        if found is None:
-            found = self._open[key] = await self._listen(key, service, wanted)
-        text = _shown(found.addresses)
+        listening = {name: await self._listen(key, port) for name, port in wanted.items()}
+        text = _shown({name: found.address for name, found in listening.items() if found is not None})
         if (service["metadata"].get("annotations") or {}).get(ADDRESS_ANNOTATION) != text:
             await self._world.patch(SERVICE, service, {"metadata": {"annotations": {ADDRESS_ANNOTATION: text}}})
         return None
 
-    async def _listen(self, key: ObjectRef, service: Json, wanted: tuple[tuple[str, int], ...]) -> Listening:
+    async def address(self, namespace: str, name: str, port: int, *, may_come: bool) -> str:
+        """`host:port` where the Service's port listens; empty where it does not. `may_come`: or where it will."""
+        key = SERVICE.ref(namespace, name)
+        found = self._world.find(SERVICE, key)
+        if port not in _ports(found).values() if found is not None else not may_come:
+            return ""
+        listening = await self._listen(key, port)
+        if listening is None:
+            return ""
+        self._told.add((key, port))
+        return listening.address
+
+    async def _listen(self, key: ObjectRef, port: int) -> Listening | None:
+        """The open port; None where it cannot be opened."""
         assert self._tasks is not None
-        listening = Listening(wanted)
-        listeners = await self._bind_all(service, wanted, listening)
-        self._tasks.start_soon(self._serve, key, listening, listeners)
-        return listening
-
-    async def _bind_all(
-        self, service: Json, wanted: tuple[tuple[str, int], ...], listening: Listening
-    ) -> dict[str, anyio.abc.Listener[anyio.abc.SocketStream]]:
-        host = self._host(service)
-        listeners: dict[str, anyio.abc.Listener[anyio.abc.SocketStream]] = {}
-        for name, port in wanted:
+        async with self._opening:
+            if found := self._open.get((key, port)):
+                return found
+            host = self._host(key)
             listener = await _bind(host, port)
-            if listener is not None:
-                listeners[name] = listener
-                bound = listener.extra(anyio.abc.SocketAttribute.local_port)
-                listening.addresses[name] = f"{host}:{bound}"
-        return listeners
+            if listener is None:
+                return None
+            bound = listener.extra(anyio.abc.SocketAttribute.local_port)
+            found = self._open[key, port] = Listening(f"{host}:{bound}")
+            self._tasks.start_soon(self._serve, key, port, found, listener)
+            return found
 
-    def _host(self, service: Json) -> str:
-        cluster_ip = str(service["spec"].get("clusterIP") or "")
+    def _host(self, key: ObjectRef) -> str:
+        """The address of a Service is its own for as long as the cluster runs."""
         if sys.platform != "linux":
             return LOCALHOST
-        if cluster_ip and ip_address(cluster_ip).is_loopback:
+        service = self._world.find(SERVICE, key) or {"spec": {}}
+        cluster_ip = str(service["spec"].get("clusterIP") or "")
+        if cluster_ip not in ("", "None") and ip_address(cluster_ip).is_loopback:
             return cluster_ip
-        self._next_host += 1
-        return f"{PREFIX}.{self._next_host // 254 % 254}.{1 + self._next_host % 254}"
+        index = len(self._hosts) + 1
+        return self._hosts.setdefault(key, f"{PREFIX}.{index // 254 % 254}.{1 + index % 254}")
 
     async def _serve(
-        self, key: ObjectRef, listening: Listening, listeners: dict[str, anyio.abc.Listener[anyio.abc.SocketStream]]
-    ) -> None:
-        try:
-            with listening.scope:
-                async with anyio.create_task_group() as tasks:
-                    for name, listener in listeners.items():
-                        tasks.start_soon(self._serve_port, key, name, listener)
-        finally:
-            with anyio.CancelScope(shield=True):
-                for listener in listeners.values():
-                    await listener.aclose()
-            listening.closed.set()
-
-    async def _serve_port(
-        self, key: ObjectRef, name: str, listener: anyio.abc.Listener[anyio.abc.SocketStream]
+        self, key: ObjectRef, port: int, listening: Listening, listener: anyio.abc.Listener[anyio.abc.SocketStream]
     ) -> None:
         limiter = anyio.Semaphore(CONNECTIONS_MAX)
 
         async def connection(stream: anyio.abc.SocketStream) -> None:
             async with limiter, stream:
-                await self._forward(key, name, stream)
+                await self._forward(key, port, stream)
 
-        await listener.serve(connection)
+        try:
+            with listening.scope:
+                await listener.serve(connection)
+        finally:
+            with anyio.CancelScope(shield=True):
+                await listener.aclose()
+            listening.closed.set()
 
-    async def _forward(self, key: ObjectRef, name: str, stream: anyio.abc.SocketStream) -> None:
+    async def _forward(self, key: ObjectRef, port: int, stream: anyio.abc.SocketStream) -> None:
         """To one of the ready pods, each in its turn; the connection is closed where there is none."""
-        targets = self._targets(key, name)
+        targets = self._targets(key, port)
         self._turn += 1
         for index in range(len(targets)):
-            host, port = targets[(self._turn + index) % len(targets)]
+            host, number = targets[(self._turn + index) % len(targets)]
             try:
                 with anyio.fail_after(CONNECT_TIMEOUT_S):
-                    target = await anyio.connect_tcp(host, port)
+                    target = await anyio.connect_tcp(host, number)
             except (OSError, TimeoutError):
                 continue  # the next one may answer
             async with target:
@@ -163,12 +168,13 @@ class ServiceProxy:
                     log.debug("connection_broken", service=str(key), error=str(error))
             return
 
-    def _targets(self, key: ObjectRef, name: str) -> list[tuple[str, int]]:
+    def _targets(self, key: ObjectRef, number: int) -> list[tuple[str, int]]:
+        names = [name for name, port in _ports(self._world.find(SERVICE, key)).items() if port == number]
         endpoints = self._world.get(ENDPOINTS, key.namespace, key.name) or {}
         found: list[tuple[str, int]] = []
         for subset in endpoints.get("subsets") or []:
             for port in subset.get("ports") or []:
-                if (port.get("name") or "") == name:
+                if (port.get("name") or "") in names:
                     found += [self._place(key, address, port["port"]) for address in subset.get("addresses") or []]
         return found
 
@@ -177,13 +183,13 @@ class ServiceProxy:
         return self._resolve(key.namespace, pod, port) or (address["ip"], port)
 
 
-def _ports(service: Json) -> tuple[tuple[str, int], ...]:
-    """Name and number of what the Service offers; nothing where it is headless or only a name."""
-    spec = service["spec"]
+def _ports(service: Json | None) -> dict[str, int]:
+    """Name → number of what the Service offers; nothing where there is none, it is headless, or only a name."""
+    spec = service["spec"] if service is not None else {}
     if spec.get("clusterIP") == "None" or spec.get("type") == "ExternalName":
-        return ()
+        return {}
     ports = spec.get("ports") or []
-    return tuple((port.get("name") or "", int(port["port"])) for port in ports if port.get("protocol", "TCP") == "TCP")
+    return {port.get("name") or "": int(port["port"]) for port in ports if port.get("protocol", "TCP") == "TCP"}
 
 
 async def _bind(host: str, port: int) -> anyio.abc.Listener[anyio.abc.SocketStream] | None:

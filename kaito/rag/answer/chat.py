@@ -14,6 +14,7 @@ from kaito.rag.answer.context import budget_of, grounded_body, pack
 from kaito.rag.answer.llm import ModelServer
 from kaito.rag.answer.request import ChatRequest, Conversation, conversation_of
 from kaito.rag.answer.text import completion_body, completion_to_chat
+from kaito.rag.embed import usual_threshold
 from kaito.rag.guardrails.guard import Guard
 from kaito.rag.guardrails.policy import Policy
 from kaito.rag.index import Index
@@ -70,7 +71,8 @@ class Chat:
             return Prepared(request.body, None)
         wanted = min(max(budget.context // 16, CANDIDATES_MIN), CANDIDATES_MAX, settings.top_k_max)
         # Upstream's threshold is a squared distance between vectors of length 1: 2 - 2 × cosine.
-        similarity_min = 1 - settings.similarity_threshold / 2
+        given, usual = settings.similarity_threshold, usual_threshold(self._service.embedding.model)
+        similarity_min = 1 - (usual if given is None else given) / 2
         found = await self._service.find(
             index, Query(conversation.query, wanted, similarity_min=similarity_min, use_reranker=True)
         )

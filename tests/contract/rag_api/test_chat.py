@@ -41,6 +41,17 @@ async def test_an_answer_carries_the_documents_that_it_was_given(rag: Rag, llm: 
     assert await rag.metric("rag_chat_requests_total", status="success") == before + 1
 
 
+async def test_a_question_in_other_words_finds_its_document_and_one_about_nothing_there_is_passed_through(
+    rag: Rag, llm: FakeLlm, index: str
+) -> None:
+    """What is near depends on the model: upstream's threshold is that of its own."""
+    ids = await rag.ids(index, KAITO, BREAD)
+    reply = await rag.chat("How long does a loaf stay in the oven?", index_name=index)
+    assert [source["doc_id"] for source in reply.body["source_nodes"]] == [ids[1]]
+    reply = await rag.chat("Who won the match on Sunday?", index_name=index)
+    assert (reply.status, reply.body["source_nodes"]) == (200, None)
+
+
 async def test_the_model_gets_context_history_question_and_every_parameter(rag: Rag, llm: FakeLlm, index: str) -> None:
     """Upstream forwards model, temperature and top_p only, and loses max_tokens."""
     await rag.ids(index, KAITO, BREAD)

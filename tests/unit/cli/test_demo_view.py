@@ -15,6 +15,7 @@ def workspace(
     passed: dict[str, float], *blockers: Json, succeeded: tuple[str, str] = ("False", "workspacePending")
 ) -> Json:
     return {
+        "kind": "Workspace",
         "metadata": {"name": "phi", "namespace": "default"},
         "status": {
             "state": "Pending",
@@ -101,3 +102,22 @@ def test_a_server_table_shows_what_kubectl_shows():
     }
     assert server_table(table) == ["NAME        AGE", "phi", "two lines   true"]
     assert server_table(table, wide=True)[0] == "NAME        IMAGES     AGE"
+
+
+def test_a_stage_that_a_root_will_never_pass_is_not_ahead_of_it():
+    def ahead(root: Json) -> set[str]:
+        return {stage.gate for stage in stages_of(root)}
+
+    inference, tuning = {"kind": "Workspace", "inference": {}}, {"kind": "Workspace", "tuning": {"method": "lora"}}
+    without, with_machine = ({"kind": "RAGEngine", "spec": spec} for spec in ({}, {"compute": {"instanceType": "x"}}))
+    everything = {gate.name for gate in GATES}
+    assert ahead(inference) == ahead(with_machine) == everything - {"JobSucceeded"}
+    assert ahead(tuning) == everything - {"ServerReady"}
+    assert ahead(without) == {"NodesPlanned", "WorkloadCreated", "PodScheduled", "ContainersStarted", "ServerReady"}
+
+
+def test_a_ragengine_has_its_own_condition():
+    rag = workspace({}, blocker("PodScheduled")) | {"kind": "RAGEngine"}
+    rag["status"]["conditions"] = [{"type": "RAGEngineSucceeded", "status": "False", "reason": "ragengineFailed"}]
+    assert has_failed(rag) and not is_ready(rag)
+    assert chain(rag, moment(9))[0] == "ragengine/default/phi is Pending"

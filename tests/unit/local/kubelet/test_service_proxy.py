@@ -27,7 +27,7 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="127/8 is loopba
 
 
 @asynccontextmanager
-async def proxied(cluster: CoreCluster) -> AsyncIterator[None]:
+async def proxied(cluster: CoreCluster) -> AsyncIterator[ServiceProxy]:
     world = World(cluster, now=cluster.now, rng=Random(1), kinds=ServiceProxy.kinds)
     proxy = ServiceProxy(world, RobotSettings(), lambda *_: None)
     drive = Drive(proxy, world, concurrency=4, is_strict=True)
@@ -36,7 +36,7 @@ async def proxied(cluster: CoreCluster) -> AsyncIterator[None]:
         tasks.start_soon(drive.run)
         for kind in ServiceProxy.kinds:
             tasks.start_soon(partial(follow, cluster, kind, world.receive, rng=Random(1)))
-        yield
+        yield proxy
         tasks.cancel_scope.cancel()
 
 
@@ -139,3 +139,28 @@ async def test_a_headless_service_listens_nowhere():
         await cluster.create(SERVICE, "default", service(clusterIP="None"))
         await anyio.wait_all_tasks_blocked()
         assert address_of(cluster.get(SERVICE, "phi")) == ""
+
+
+async def test_an_address_that_a_process_was_told_is_where_the_service_listens_when_it_comes_and_comes_again():
+    cluster = CoreCluster(lambda: datetime.now(UTC))
+    async with echoing(b"a:") as port, proxied(cluster) as proxy:
+        told = await proxy.address("default", "phi", 80, may_come=True)
+        assert await ask(told, b"") == b""  # nobody is behind it yet
+        await cluster.create(ENDPOINTS, "default", endpoints(port))
+        for _ in range(2):
+            made = await cluster.create(SERVICE, "default", service())
+            assert await address(cluster) == told
+            assert await ask(told, b"x") == b"a:x"
+            await cluster.delete(SERVICE, SERVICE.ref("default", "phi"), uid=made["metadata"]["uid"])
+            await anyio.wait_all_tasks_blocked()
+            assert await ask(told, b"") == b""
+
+
+async def test_a_port_that_a_service_does_not_have_and_a_host_that_may_be_elsewhere_have_no_address():
+    cluster = CoreCluster(lambda: datetime.now(UTC))
+    async with proxied(cluster) as proxy:
+        await cluster.create(SERVICE, "default", service())
+        where = await address(cluster)
+        assert await proxy.address("default", "phi", 80, may_come=False) == where
+        assert await proxy.address("default", "phi", 81, may_come=True) == ""
+        assert await proxy.address("com", "example", 80, may_come=False) == ""

@@ -9,7 +9,7 @@ from datetime import datetime
 import anyio
 
 from kaito.api.core import CUSTOM_RESOURCE_DEFINITION
-from kaito.api.crds import node_claim_crd, workspace_crd
+from kaito.api.crds import node_claim_crd, ragengine_crd, workspace_crd
 from kaito.api.meta import Json, ObjectRef, ResourceKind
 from kaito.local.apiserver import ApiServer, Commit
 from kaito.local.client import LocalClient
@@ -23,7 +23,7 @@ class CoreCluster(LocalClient):
         server = ApiServer(now=now, new_uid=lambda: f"uid-{next(count)}", has_loopback_endpoints=True)
         server.start()
         definitions = server.registry.find("apiextensions.k8s.io", "v1", CUSTOM_RESOURCE_DEFINITION.plural)
-        for crd in (workspace_crd(), node_claim_crd()):
+        for crd in (workspace_crd(), ragengine_crd(), node_claim_crd()):
             server.create(definitions, "", crd)
         super().__init__(server)
         self.now = now
