@@ -366,7 +366,7 @@ def decode(body: Json) -> Any:
     """The typed object that a watch stream would make of this JSON: a Struct, a Workspace or an InvalidObject."""
     if body["kind"] in DECODERS:
         return DECODERS[body["kind"]](deepcopy(body))
-    return msgspec.convert(body, MODELS[body["kind"]], strict=False)
+    return msgspec.convert(deepcopy(body), MODELS[body["kind"]], strict=False)
 
 
 def ref_of(body: Json) -> ObjectRef:

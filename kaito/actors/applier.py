@@ -50,6 +50,15 @@ class Applier:
         self._client, self._expectations, self._may_write = client, expectations, may_write
         self._emit, self._read, self._remember, self._on_write = emit, read, remember, on_write
 
+    def tell(self, plan: Plan) -> bool:
+        """Carries out a plan that needs no answer of the server, at once. Returns whether it is such a one."""
+        spoken = [action for action in plan.actions if isinstance(action, Emit | Read | Remember)]
+        if len(spoken) < len(plan.actions):
+            return False
+        for action in spoken:
+            self._hand_over(action)
+        return True
+
     async def execute(self, plan: Plan) -> Outcome:
         """Carries the plan out up to the first failure; the status is told to users all the same.
 
@@ -96,20 +105,10 @@ class Applier:
         return outcomes
 
     async def _one(self, root: ObjectRef, action: Action, versions: _Versions) -> Outcome:
-        match action:
-            case Emit():
-                self._emit(action)
-                return Settled()
-            case Read():
-                self._read(action)
-                return Settled()
-            case Remember():
-                self._remember(action)
-                return Settled()
-            case Create() | Apply() | PatchRoot() | PatchStatus() | Delete():
-                verb = type(action).__name__
-            case _:
-                assert_never(action)
+        if isinstance(action, Emit | Read | Remember):
+            self._hand_over(action)
+            return Settled()
+        verb = type(action).__name__
         try:
             await self._write(root, action, versions)
         except (MayNotWrite, TakenByAnother) as error:
@@ -123,6 +122,17 @@ class Applier:
             return Retry(error, error.retry_after_s or 0.0)
         self._on_write(verb, "ok")
         return Settled(1)
+
+    def _hand_over(self, action: Emit | Read | Remember) -> None:
+        match action:
+            case Emit():
+                self._emit(action)
+            case Read():
+                self._read(action)
+            case Remember():
+                self._remember(action)
+            case _:
+                assert_never(action)
 
     async def _write(
         self, root: ObjectRef, action: Create | Apply | PatchRoot | PatchStatus | Delete, versions: _Versions
@@ -163,7 +173,7 @@ class Applier:
                 sent = deepcopy(patch)
                 sent["metadata"] = (sent.get("metadata") or {}) | versions.precondition(root, uid, version)
                 return versions.note(root, await self._client.merge_patch(kind, root, sent))
-            case PatchStatus(kind, root, status, uid, version, _):
+            case PatchStatus(kind, root, status, uid, version, _, _):
                 sent = {"metadata": versions.precondition(root, uid, version), "status": status}
                 return versions.note(root, await self._client.merge_patch(kind, root, sent, subresource="status"))
             case Delete(kind, ref, uid, _):

@@ -14,6 +14,7 @@ import anyio.abc
 
 from kaito.actors.applier import Applier
 from kaito.actors.outcome import Outcome, Retry, Settled, Terminal
+from kaito.actors.pace import StatusPace
 from kaito.actors.queue import WorkItem, WorkQueue
 from kaito.api.meta import ObjectRef
 from kaito.backoff import Chance
@@ -52,6 +53,7 @@ class Runner:
         concurrency: int = CONCURRENCY,
     ) -> None:
         self.queue = WorkQueue()
+        self._pace = StatusPace()
         self._planner, self._applier, self._expectations = planner, applier, expectations
         self._now, self._rng, self._is_open = now, rng, is_open
         self._observe, self._on_expired, self._concurrency = observe, on_expired, concurrency
@@ -89,7 +91,7 @@ class Runner:
                     await self._wake.wait()
 
     def _start_due(self, tasks: anyio.abc.TaskGroup) -> None:
-        """Plans keys that are due; those whose plan is empty are through at once and need no task."""
+        """Plans keys that are due; those whose plan writes nothing are through at once and need no task."""
         for _ in range(PLANS_AT_ONCE):
             if self.queue.in_flight >= self._concurrency:
                 return
@@ -100,13 +102,21 @@ class Runner:
                 self.queue.done(item.ref)  # parked until the expectations are met or expire
                 self._parked.add(item.ref)
                 continue
-            plan = self._planner(item.ref, self._now())
-            if plan.actions:
-                tasks.start_soon(self._turn, item, plan, name=f"turn {item.ref}")
-            else:
+            plan = self._paced(self._planner(item.ref, self._now()))
+            if self._applier.tell(plan):
                 self._end(item, plan, Settled(), 0.0)
                 self.queue.done(item.ref)
+            else:
+                tasks.start_soon(self._turn, item, plan, name=f"turn {item.ref}")
         self.wake()  # there may be more, once events and answers have had their turn
+
+    def _paced(self, plan: Plan) -> Plan:
+        """The plan without a status that may wait; the root then comes back when it may no longer."""
+        now_s = anyio.current_time()
+        admitted, wait_s = self._pace.admit(plan, now_s)
+        if wait_s is not None:
+            self.queue.add(plan.root, "status", now_s=now_s, delay_s=wait_s, priority=ROUTINE)
+        return admitted
 
     async def _turn(self, item: WorkItem, plan: Plan) -> None:
         began_s = anyio.current_time()

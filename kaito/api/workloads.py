@@ -1,4 +1,7 @@
-"""Partial apps/v1, batch/v1 and policy kinds. `spec` is kept whole: the planner compares it with what it wants."""
+"""Partial apps/v1, batch/v1 and policy kinds. `spec` is kept whole: the planner compares it with what it wants.
+
+The status of a StatefulSet or Deployment only counts its pods, which we watch: what a controller counts is no news.
+"""
 
 from __future__ import annotations
 
@@ -25,16 +28,6 @@ class Child(Protocol):
 
     @property
     def spec(self) -> Json: ...
-
-
-class StatefulSetStatus(msgspec.Struct, frozen=True, gc=False, rename="camel"):
-    observed_generation: int = 0
-    replicas: int = 0
-    ready_replicas: int = 0
-    updated_replicas: int = 0
-    current_revision: str = ""
-    update_revision: str = ""
-    conditions: tuple[Condition, ...] = ()
 
 
 class ControllerRevision(msgspec.Struct, frozen=True, gc=False):
@@ -78,19 +71,11 @@ def _is_true(conditions: tuple[Condition, ...], type_: str) -> bool:
     return found is not None and found.status == "True"
 
 
-class DeploymentStatus(msgspec.Struct, frozen=True, gc=False, rename="camel"):
-    observed_generation: int = 0
-    ready_replicas: int = 0
-    conditions: tuple[Condition, ...] = ()
-
-
 class Deployment(msgspec.Struct, frozen=True, gc=False):
     metadata: ObjectMeta = ObjectMeta()
     spec: Json = {}
-    status: DeploymentStatus = DeploymentStatus()
 
 
 class StatefulSet(msgspec.Struct, frozen=True, gc=False):
     metadata: ObjectMeta = ObjectMeta()
     spec: Json = {}
-    status: StatefulSetStatus = StatefulSetStatus()

@@ -50,7 +50,10 @@ class PatchRoot:
 
 @dataclass(frozen=True, slots=True)
 class PatchStatus:
-    """JSON merge patch of the root's status subresource, with uid and resourceVersion as preconditions."""
+    """JSON merge patch of the root's status subresource, with uid and resourceVersion as preconditions.
+
+    `is_progress`: nobody acts on it, so that it may be written a little later (`actors.pace`).
+    """
 
     kind: ResourceKind
     root: ObjectRef
@@ -58,6 +61,7 @@ class PatchStatus:
     uid: str
     resource_version: str
     reason: str
+    is_progress: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,13 +76,17 @@ class Delete:
 
 @dataclass(frozen=True, slots=True)
 class Emit:
-    """A Kubernetes Event about `about`; aggregated and rate-limited by the recorder, droppable."""
+    """A Kubernetes Event about `about`; aggregated and rate-limited by the recorder, droppable.
+
+    `is_progress`: it tells of a status that is progress, and goes with it.
+    """
 
     about: ObjectRef
     about_uid: str
     type: Literal["Normal", "Warning"]
     reason: str
     message: str
+    is_progress: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,10 +7,10 @@ from kaito.api.names import DESIRED_HASH_ANNOTATION, TUNING_HASH_ANNOTATION, UPS
 from kaito.api.workloads import JOB, Child
 from kaito.plan.actions import Apply, Create, Delete
 from kaito.plan.diff import desired_hash, diff, stamped
+from kaito.plan.memo import Memo
 from kaito.plan.ownership import is_child, is_controlled_by
 
-COMPARED_MAX = 16_384
-_compared: dict[tuple[str, str], tuple[Child, str]] = {}  # a memo, nothing more: uid, hash → what was compared, result
+_compared: Memo[str] = Memo()
 
 
 def reconcile_child(
@@ -44,20 +44,17 @@ def reconcile_child(
 
 def difference(desired: Json, observed: Child) -> str:
     """What makes an apply necessary, in words; empty when nothing does."""
+    metadata = observed.metadata
+    inputs = (desired, metadata.labels, metadata.annotations, observed.spec)
+    return _compared.get(metadata.uid, inputs, lambda: _difference(desired, observed))
+
+
+def _difference(desired: Json, observed: Child) -> str:
     seen_hash, wanted_hash = observed.metadata.annotation(DESIRED_HASH_ANNOTATION), desired_hash(desired)
     if seen_hash != wanted_hash:
         return "what is wanted has changed" if seen_hash else "it does not carry our hash"
-    # Frozen, and the very same object: a plan in which the child has not changed need not compare it again.
-    key = (observed.metadata.uid, wanted_hash)
-    known = _compared.get(key)
-    if known is not None and known[0] is observed:
-        return known[1]
     changes = diff(_comparable(desired), _as_json(observed))
-    found = f"edited by somebody else: {changes[0]}" if changes else ""
-    while len(_compared) >= COMPARED_MAX:
-        del _compared[next(iter(_compared))]
-    _compared[key] = (observed, found)
-    return found
+    return f"edited by somebody else: {changes[0]}" if changes else ""
 
 
 def _comparable(desired: Json) -> Json:

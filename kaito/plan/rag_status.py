@@ -21,7 +21,7 @@ from kaito.plan.status import (
     closed_of,
     state_after,
 )
-from kaito.plan.timeline import timeline
+from kaito.plan.timeline import noted_stages, timeline
 from kaito.plan.verdict import EARLIER_STAGE, Failed, Ready, Verdict
 
 SERVICE_READY = "ServiceReady"
@@ -43,7 +43,7 @@ def ragengine_status(s: Snapshot, verdicts: Sequence[Verdict], *, has_machine: b
         "state": state_after(wanted[-1].is_true, s.prior.get("state")),
         "workerNodes": [node.metadata.name for node in s.nodes if is_node_ready(node)],
         "blockers": blockers(verdicts, s.prior.get("blockers") or (), s.now),
-        "timeline": timeline(verdicts, s.prior.get("timeline") or (), s.now),
+        "timeline": timeline(verdicts, s.prior.get("timeline") or (), s.now, noted_stages(s)),
         "conditions": merge_conditions(
             s.prior.get("conditions") or (), wanted, generation=generation, now=s.now, dropped=dropped
         ),

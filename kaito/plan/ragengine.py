@@ -32,6 +32,7 @@ from kaito.plan.report import GUARD_REASON, guard, misfit, recheck_s, report, un
 from kaito.plan.roots import RootMeta, root_meta
 from kaito.plan.sizing import Sizing
 from kaito.plan.snapshot import Snapshot
+from kaito.plan.timeline import note_stages
 from kaito.plan.verdict import Verdict, Waiting, is_open
 from kaito.settings import PlanSettings
 from kaito.state.view import ClusterView, InvalidObject
@@ -106,13 +107,15 @@ def _plan_valid(view: ClusterView, root: RootMeta, rag: RAGEngine, now: datetime
     verdicts = _judge(s)
     status = ragengine_status(s, verdicts, has_machine=sizing.has_machines, generation=root.generation)
     provisioner = provisioner_of(view, root.ref, settings)
-    released = provisioner.relinquish(s) if sizing.has_machines else ()
+    released = tuple(provisioner.relinquish(s)) if sizing.has_machines else ()
     is_needed = sizing.has_machines and is_open(sizing.verdict)
-    asked_for = provisioner.acquire(s, rag_order(sizing, settings)) if is_needed else ()
+    asked_for = tuple(provisioner.acquire(s, rag_order(sizing, settings))) if is_needed else ()
+    told = tuple(report(root, status, verdicts, success=SUCCESS, may_wait=not (released or asked_for)))
     actions = (
         *_place_workload(s, root, rag, sizing, verdicts),
         *missing_logs(s),
-        *report(root, status, verdicts, success=SUCCESS),
+        *note_stages(s, verdicts, told),
+        *told,
         *released,
         *asked_for,
     )

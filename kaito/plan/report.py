@@ -9,6 +9,7 @@ from kaito.api.meta import Json, ObjectRef, ResourceKind
 from kaito.plan.actions import Action, Emit, PatchRoot, PatchStatus
 from kaito.plan.conditions import status_patch
 from kaito.plan.explain import causes, headline
+from kaito.plan.progress import is_progress
 from kaito.plan.provision.expiry import expiries
 from kaito.plan.roots import RootMeta
 from kaito.plan.snapshot import Snapshot
@@ -21,17 +22,22 @@ OWN_WORK = frozenset({"NodeClaimNotReady", EARLIER_STAGE})
 
 
 def report(
-    root: RootMeta, status: Json, verdicts: Sequence[Verdict], *, success: Mapping[str, str]
+    root: RootMeta, status: Json, verdicts: Sequence[Verdict], *, success: Mapping[str, str], may_wait: bool = True
 ) -> Iterator[Action]:
-    """Writes what has changed of the status, and tells its deepest cause. `success`: states worth an Event."""
+    """Writes what has changed of the status, and tells its deepest cause. `success`: states worth an Event.
+
+    `may_wait`: nothing else in the plan needs it to be written first.
+    """
     patch = status_patch(root.status, status)
     if not patch:
         return
-    yield PatchStatus(root.kind, root.ref, patch, root.uid, root.resource_version, "what was observed has changed")
     found = causes(verdicts)
+    is_paced = may_wait and is_progress(root.status, status, patch, found)
+    why = "what was observed has changed"
+    yield PatchStatus(root.kind, root.ref, patch, root.uid, root.resource_version, why, is_paced)
     if found and _is_news(root.status, found[0]):
         kind: Literal["Normal", "Warning"] = "Warning" if isinstance(found[0], Failed) else "Normal"
-        yield Emit(root.ref, root.uid, kind, found[0].reason, headline(found[0]))
+        yield Emit(root.ref, root.uid, kind, found[0].reason, headline(found[0]), is_paced)
     if (state := str(status.get("state"))) in success and state != root.status.get("state"):
         yield Emit(root.ref, root.uid, "Normal", f"{root.kind.kind}Succeeded", success[state])
 

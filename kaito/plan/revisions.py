@@ -12,6 +12,7 @@ from kaito.api.names import REVISION_OF_LABEL, SPEC_HASH_ANNOTATION, UPSTREAM_RE
 from kaito.api.workloads import CONTROLLER_REVISION, ControllerRevision
 from kaito.api.workspace import Workspace
 from kaito.plan.actions import Action, Apply, Create, Delete, PatchRoot
+from kaito.plan.memo import Memo
 from kaito.plan.ownership import child_head, controller_reference
 from kaito.plan.roots import RootMeta
 from kaito.state.view import ClusterView
@@ -31,16 +32,24 @@ class Revision:
 
 def current_revision(view: ClusterView, root: RootMeta, ws: Workspace) -> Revision:
     """A spec that was seen before and has not been replaced keeps its number; any other gets the next one."""
+    data, digest = _written.get(root.uid, (ws.resource, ws.inference, ws.tuning), lambda: _write(ws))
+    known = view.revisions_of(root.ref)
+    if known and _digest(known[-1]) == digest:
+        return Revision(digest, known[-1].revision, data)
+    return Revision(digest, known[-1].revision + 1 if known else 1, data)
+
+
+_written: Memo[tuple[Json, str]] = Memo()
+
+
+def _write(ws: Workspace) -> tuple[Json, str]:
+    """The spec as its author wrote it, and its hash."""
     data = {
         name: part.model_dump(mode="json", by_alias=True, exclude_unset=True)
         for name in ("resource", "inference", "tuning")
         if (part := getattr(ws, name)) is not None
     }
-    digest = hashlib.sha256(json.dumps(data, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
-    known = view.revisions_of(root.ref)
-    if known and _digest(known[-1]) == digest:
-        return Revision(digest, known[-1].revision, data)
-    return Revision(digest, known[-1].revision + 1 if known else 1, data)
+    return data, hashlib.sha256(json.dumps(data, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
 
 def record_revision(view: ClusterView, root: RootMeta, revision: Revision) -> Iterator[Action]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from kaito.api.core import CONFIG_MAP, Node
 from kaito.api.names import (
@@ -38,6 +39,7 @@ from kaito.plan.estimate import (
     estimate_nodes,
     parallelism,
 )
+from kaito.plan.memo import Memo
 from kaito.plan.placement import GPU_RESOURCE
 from kaito.plan.roots import RootMeta
 from kaito.plan.snapshot import is_node_ready, node_ref
@@ -83,10 +85,33 @@ class Sizing:
 
 def size_workspace(view: ClusterView, root: RootMeta, ws: Workspace, settings: PlanSettings) -> Sizing:
     """The sizing of a Workspace."""
-    try:
-        return _size(view, root, ws, settings)
-    except _Stopped as stop:
-        return _blank(view, root, ws, settings, stop.verdict, target_of(root))
+
+    def sized() -> Sizing:
+        try:
+            return _size(view, root, ws, settings)
+        except _Stopped as stop:
+            return _blank(view, root, ws, settings, stop.verdict, target_of(root))
+
+    return _sized.get((root.uid, root.ref), _inputs(view, root, ws, settings), sized)
+
+
+_sized: Memo[Sizing] = Memo()
+
+
+def _inputs(view: ClusterView, root: RootMeta, ws: Workspace, settings: PlanSettings) -> tuple[Any, ...]:
+    """All that a sizing depends on."""
+    section = ws.inference or ws.tuning
+    names = [(settings.release_namespace, settings.sku_config_map)]
+    names += [(root.ref.namespace, section.config)] if section and section.config else []
+    return (
+        (ws.resource, ws.inference, ws.tuning),
+        (root.labels, root.annotations),
+        (target_of(root), _decided_for(root), root.status.get("state")),
+        [(view.config_map(*name), view.is_synced_ref(CONFIG_MAP, *name)) for name in names],
+        view.stateful_set(root.ref) is not None,
+        view.nodes(selector_of(ws)) if settings.node_provisioner == "byo" else (),
+        settings,
+    )
 
 
 class _Stopped(Exception):

@@ -12,7 +12,7 @@ from kaito.plan.conditions import WantedCondition, merge_conditions
 from kaito.plan.explain import blockers, causes, headline
 from kaito.plan.gates import GATES
 from kaito.plan.snapshot import Snapshot, is_node_ready
-from kaito.plan.timeline import timeline
+from kaito.plan.timeline import noted_stages, timeline
 from kaito.plan.verdict import EARLIER_STAGE, Failed, Ready, Verdict, Waiting, is_open, worst
 
 NODE_CLAIM_READY = "NodeClaimReady"
@@ -68,7 +68,7 @@ def status_with(
         "state": state,
         "workerNodes": [node.metadata.name for node in s.nodes if is_node_ready(node)],
         "blockers": blockers(verdicts, s.prior.get("blockers") or (), s.now),
-        "timeline": timeline(verdicts, s.prior.get("timeline") or (), s.now),
+        "timeline": timeline(verdicts, s.prior.get("timeline") or (), s.now, noted_stages(s)),
         "conditions": merge_conditions(
             s.prior.get("conditions") or (),
             wanted,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 from kaito.api.core import SERVICE
 from kaito.api.meta import Json, ResourceKind
@@ -10,6 +11,7 @@ from kaito.api.names import (
     CREATED_BY_INFERENCE_SET_LABEL,
     DESIRED_HASH_ANNOTATION,
     ENABLE_LOAD_BALANCER_ANNOTATION,
+    LOCAL_DISK_CLASS,
     NODE_CLASS_NAME_ANNOTATION,
     NODE_IMAGE_FAMILY_ANNOTATION,
     UPGRADE_LABEL,
@@ -27,6 +29,7 @@ from kaito.plan.desired.inference_workload import inference_stateful_set
 from kaito.plan.desired.services import headless_service, inference_service
 from kaito.plan.desired.template_workload import template_stateful_set
 from kaito.plan.diff import desired_hash
+from kaito.plan.memo import Memo
 from kaito.plan.ownership import controller_reference
 from kaito.plan.provision.order import MachineOrder
 from kaito.plan.roots import RootMeta
@@ -60,20 +63,49 @@ def children(
 
     Services first: pods find their leader through them. The budget before the pods that it protects.
     """
+    wanted = _wanted.get(root.uid, _inputs(s, root, ws, sizing), lambda: tuple(_bodies(s, root, ws, sizing)))
+    for kind, body in wanted:
+        yield kind, body, _observed(s, kind, body["metadata"]["name"])
+
+
+_wanted: Memo[tuple[tuple[ResourceKind, Json], ...]] = Memo()
+
+
+def _inputs(s: Snapshot, root: RootMeta, ws: Workspace, sizing: Sizing) -> tuple[Any, ...]:
+    """All that the bodies of the children depend on."""
+    made = s.workload
+    config = ws.tuning.config if ws.tuning else ""
+    return (
+        root.ref,
+        (sizing, ws.inference, ws.tuning),
+        (root.labels, root.annotations),
+        node_pins(s, root),
+        (made.spec, made.metadata.annotation(DESIRED_HASH_ANNOTATION)) if made else None,
+        (s.settings, s.view.capabilities),
+        s.view.has_storage_class(LOCAL_DISK_CLASS),
+        s.view.config_map(root.ref.namespace, config) if config else None,
+    )
+
+
+def _observed(s: Snapshot, kind: ResourceKind, name: str) -> Child | None:
+    if kind == SERVICE:
+        return s.view.service(s.ref.namespace, name)
+    return s.workload if kind == s.workload_kind else s.view.budget(s.ref)
+
+
+def _bodies(s: Snapshot, root: RootMeta, ws: Workspace, sizing: Sizing) -> Iterator[tuple[ResourceKind, Json]]:
     if ws.tuning is not None:
-        yield JOB, tuning_body(s, root, ws, sizing), s.workload
+        yield JOB, tuning_body(s, root, ws, sizing)
         return
     owner = controller_reference(root.kind, root.ref.name, root.uid)
     is_load_balancer = root.annotations.get(ENABLE_LOAD_BALANCER_ANNOTATION) == "True"
-    for body in (
-        inference_service(root.ref, owner, is_load_balancer=is_load_balancer, is_vllm=engine_of(root) == "auto"),
-        headless_service(root.ref, owner),
-    ):
-        yield SERVICE, body, s.view.service(root.ref.namespace, body["metadata"]["name"])
+    is_vllm = engine_of(root) == "auto"
+    yield SERVICE, inference_service(root.ref, owner, is_load_balancer=is_load_balancer, is_vllm=is_vllm)
+    yield SERVICE, headless_service(root.ref, owner)
     has_v1 = s.view.capabilities.at_least(21)
     budget_kind = POD_DISRUPTION_BUDGET if has_v1 else POD_DISRUPTION_BUDGET_BETA
-    yield budget_kind, disruption_budget(root.ref, owner, kind=budget_kind), s.view.budget(root.ref)
-    yield STATEFUL_SET, _workload(s, root, ws, sizing, owner), s.workload
+    yield budget_kind, disruption_budget(root.ref, owner, kind=budget_kind)
+    yield STATEFUL_SET, _workload(s, root, ws, sizing, owner)
 
 
 def _workload(s: Snapshot, root: RootMeta, ws: Workspace, sizing: Sizing, owner: Json) -> Json:

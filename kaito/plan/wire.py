@@ -22,11 +22,11 @@ def _action_json(action: Action) -> Json:
             return _of(action, str(action.ref), reason, body=body, uid=uid)
         case PatchRoot(_, root, patch, uid, version, reason):
             return _of(action, str(root), reason, patch=patch, uid=uid, resourceVersion=version)
-        case PatchStatus(_, root, status, uid, version, reason):
+        case PatchStatus(_, root, status, uid, version, reason, _):
             return _of(action, str(root), reason, status=status, uid=uid, resourceVersion=version)
         case Delete(_, ref, uid, reason):
             return _of(action, str(ref), reason, uid=uid)
-        case Emit(about, uid, type_, reason, message):
+        case Emit(about, uid, type_, reason, message, _):
             return _of(action, str(about), reason, uid=uid, type=type_, message=message)
         case Read(_, key, source, target, container, reason):
             return _of(action, str(target), reason, key=key, source=source, container=container)

@@ -37,6 +37,7 @@ from kaito.plan.serving import measures_itself
 from kaito.plan.sizing import Sizing, size_workspace
 from kaito.plan.snapshot import Snapshot
 from kaito.plan.status import CONDITION_OF_GATE, WORKLOAD_CONDITIONS, invalid_status, workspace_status
+from kaito.plan.timeline import note_stages
 from kaito.plan.training import ask_again_s, ask_progress
 from kaito.plan.tuning import finished
 from kaito.plan.tuning_status import JOB_GATE, tuning_status
@@ -129,16 +130,17 @@ def _plan_valid(view: ClusterView, root: RootMeta, ws: Workspace, now: datetime,
         status = tuning_status(s, verdicts, generation=root.generation) | turn
     else:
         status = workspace_status(s, verdicts, generation=root.generation, measured=measured) | turn
+    machines = (*provisioner.relinquish(s), *provisioner.acquire(s, machine_order(root, sizing, settings)))
+    told = (*report(root, status, verdicts, success=SUCCESS, may_wait=not machines), *_tell_turn(root, sizing, turn))
     actions = (
         *record_revision(view, root, current_revision(view, root, ws)),
         *_place_workload(s, root, ws, sizing, verdicts),
         *missing_logs(s),
         *((measured.read,) if measured.read else ()),
         *ask_progress(s),
-        *report(root, status, verdicts, success=SUCCESS),
-        *_tell_turn(root, sizing, turn),
-        *provisioner.relinquish(s),
-        *provisioner.acquire(s, machine_order(root, sizing, settings)),
+        *note_stages(s, verdicts, told),
+        *told,
+        *machines,
     )
     return Plan(root.ref, actions, verdicts, recheck_s(s, verdicts, measured.recheck_s, ask_again_s(s)))
 

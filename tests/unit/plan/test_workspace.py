@@ -40,7 +40,7 @@ class Life:
     def act(self, now_s: float) -> list[str]:
         plan = self.plan(now_s)
         self.applier.run(plan, moment(now_s))
-        return [word(action) for action in plan.actions]
+        return [word(action) for action in plan.actions if not isinstance(action, Remember)]
 
     def settle(self, now_s: float) -> list[str]:
         words: list[str] = []
