@@ -8,9 +8,13 @@ from typing import TypeAlias
 
 @dataclass(frozen=True, slots=True)
 class Settled:
-    """All was done; the next event, or `recheck_s`, brings the key back."""
+    """All was done; the next event, or `recheck_s`, brings the key back.
+
+    `is_held`: nothing was written, because all that there was to write tells of progress, which may wait.
+    """
 
     writes: int = 0
+    is_held: bool = False
 
 
 @dataclass(frozen=True, slots=True)

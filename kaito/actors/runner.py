@@ -102,9 +102,10 @@ class Runner:
                 self.queue.done(item.ref)  # parked until the expectations are met or expire
                 self._parked.add(item.ref)
                 continue
-            plan = self._paced(self._planner(item.ref, self._now()))
+            whole = self._planner(item.ref, self._now())
+            plan = self._paced(whole)
             if self._applier.tell(plan):
-                self._end(item, plan, Settled(), 0.0)
+                self._end(item, whole, Settled(is_held=plan is not whole), 0.0)
                 self.queue.done(item.ref)
             else:
                 tasks.start_soon(self._turn, item, plan, name=f"turn {item.ref}")

@@ -18,7 +18,7 @@ import anyio.abc
 import structlog
 
 from kaito.actors.metrics import OperatorMetrics
-from kaito.actors.outcome import Outcome, Retry, Terminal
+from kaito.actors.outcome import Outcome, Retry, Settled, Terminal
 from kaito.actors.queue import WorkItem
 from kaito.api.workspace import WORKSPACE, Workspace
 from kaito.cli.journal_file import write_journal, write_on_signal
@@ -160,7 +160,8 @@ async def operate(
         name = type(outcome).__name__.lower()
         metrics.reconcile_seconds.labels(name).observe(seconds)
         error = {"error": str(outcome.error)} if isinstance(outcome, Retry | Terminal) else {}
-        is_idle = not plan.actions and not error
+        is_held = isinstance(outcome, Settled) and outcome.is_held
+        is_idle = (not plan.actions or is_held) and not error
         is_refused = isinstance(outcome, Terminal)  # the server will not have what we write: a bug of ours, or of a CRD
         (log.debug if is_idle else log.warning if is_refused else log.info)(
             Event.ROOT_RECONCILED,
