@@ -11,6 +11,7 @@ import anyio
 import anyio.abc
 
 from kaito.actors.applier import Applier
+from kaito.actors.models import Hub, Models, NoHub
 from kaito.actors.outcome import Outcome, Settled
 from kaito.actors.queue import WorkItem
 from kaito.actors.reader import Reader
@@ -44,6 +45,7 @@ class Operator:
         *,
         now: Clock,
         rng: Random,
+        hub: Hub | None = None,
         may_write: Callable[[float], bool] = lambda _deadline_s: True,
         emit: Callable[[Emit], None] = lambda _event: None,
         observe: Observer = lambda *_: None,
@@ -59,7 +61,8 @@ class Operator:
         self.expectations = Expectations()
         self.journal = Journal()
         self._settings, self._now, self._observe, self._may_write = settings, now, observe, may_write
-        self.reader = Reader(client, self._answered, now=now)
+        self.models = Models(client, hub or NoHub(), rng)
+        self.reader = Reader(client, self.models, self._answered, now=now)
         applier = Applier(
             client,
             self.expectations,

@@ -15,11 +15,13 @@ class PlanSettings:
     inference_image: str = "ghcr.io/kaito-project/kaito-py-inference:0.1.0"
     rag_image: str = "ghcr.io/kaito-project/kaito-py-rag:0.1.0"
     karpenter_node_class: str = ""  # the name of the default node class; empty: the cloud's
+    karpenter_node_classes: tuple[str, ...] = ()  # those that a Workspace may name; empty: any
     tuning_image: str = "ghcr.io/kaito-project/kaito-py-tuning:0.1.0"  # tunes, and pulls what comes in images
     image_volumes: bool = False  # nodes can mount images as volumes (Kubernetes 1.33 and a runtime that knows it)
     benchmark: bool = True  # model servers measure themselves after loading, unless their Workspace says no
     node_image_family: str = "ubuntu"
     release_namespace: str = "kaito-workspace"
+    hub_endpoint: str = "https://huggingface.co"  # who is asked of models outside the catalogue; empty: nobody
     sku_config_map: str = "kaito-skus"  # in the release namespace: instance types of the user's own
     launch_timeout_s: float = 300.0  # Karpenter's liveness: 5 minutes to launch …
     refusal_memory_s: float = (

@@ -1,34 +1,41 @@
-"""Reader: executes Read actions; the answer enters the graph as an event, with its time."""
+"""Reader: executes Read actions; the answer enters the graph as an event, with its time.
+
+Each source has a lane of its own, so that a hub which keeps us waiting delays no log.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
+from typing import Literal
 
 import anyio
 
+from kaito.actors.models import Models
 from kaito.api.meta import ObjectRef
 from kaito.clock import Clock
 from kaito.kube.client import KubeClient
 from kaito.kube.errors import ApiError
 from kaito.plan.actions import Read
+from kaito.plan.catalog import lookup_text
 from kaito.state.view import Answer
 
 READ_TIMEOUT_S = 10.0
-QUEUE_MAX = 256  # a read that finds no room is dropped: its root asks again when it is planned again
+HUB_TIMEOUT_S = 120.0  # others' questions may be ahead of ours
+QUEUE_MAX = 256  # of a lane; a read that finds no room is dropped: its root asks again when it is planned again
+HUB_READERS = 8  # mostly they wait for one another's answers
 
 
 class Reader:
     """Bounded; one read at a time per (root, key)."""
 
     def __init__(
-        self,
-        client: KubeClient,
-        answered: Callable[[ObjectRef, str, Answer], None],
-        *,
-        now: Clock,
+        self, client: KubeClient, models: Models, answered: Callable[[ObjectRef, str, Answer], None], *, now: Clock
     ) -> None:
-        self._client, self._answered, self._now = client, answered, now
-        self._send, self._receive = anyio.create_memory_object_stream[Read](QUEUE_MAX)
+        self._client, self._models, self._answered, self._now = client, models, answered, now
+        self._lanes: dict[Literal["log", "hub"], _Lane] = {
+            "log": _Lane(self._log, READ_TIMEOUT_S, readers=1),
+            "hub": _Lane(self._hub, HUB_TIMEOUT_S, readers=HUB_READERS),
+        }
         self._asked: set[tuple[ObjectRef, str]] = set()
 
     def ask(self, action: Read) -> None:
@@ -37,24 +44,42 @@ class Reader:
         if key in self._asked:
             return
         try:
-            self._send.send_nowait(action)
+            self._lanes[action.source].send.send_nowait(action)
         except anyio.WouldBlock:
             return
         self._asked.add(key)
 
     async def run(self) -> None:
         """Reads for ever."""
-        async for action in self._receive:
-            answer = await self._read(action)
+        async with anyio.create_task_group() as tasks:
+            for lane in self._lanes.values():
+                for _ in range(lane.readers):
+                    tasks.start_soon(self._run, lane)
+
+    async def _run(self, lane: _Lane) -> None:
+        while True:
+            action = await lane.receive.receive()
+            try:
+                with anyio.fail_after(lane.timeout_s):
+                    answer = Answer(await lane.read(action), self._now())
+            except (ApiError, TimeoutError) as error:
+                answer = Answer("", self._now(), error=str(error) or type(error).__name__)
             self._asked.discard((action.root, action.key))
             self._answered(action.root, action.key, answer)
 
-    async def _read(self, action: Read) -> Answer:
-        try:
-            with anyio.fail_after(READ_TIMEOUT_S):
-                text = await self._client.read_log(
-                    action.target, container=action.container, tail_lines=action.tail_lines, previous=action.is_previous
-                )
-        except (ApiError, TimeoutError) as error:
-            return Answer("", self._now(), error=str(error) or type(error).__name__)
-        return Answer(text, self._now())
+    async def _log(self, action: Read) -> str:
+        return await self._client.read_log(
+            action.target, container=action.container, tail_lines=action.tail_lines, previous=action.is_previous
+        )
+
+    async def _hub(self, action: Read) -> str:
+        secret = action.target if action.target != action.root else None
+        return lookup_text(await self._models.look_up(action.model, secret))
+
+
+class _Lane:
+    """A queue and those who serve it."""
+
+    def __init__(self, read: Callable[[Read], Awaitable[str]], timeout_s: float, *, readers: int) -> None:
+        self.read, self.timeout_s, self.readers = read, timeout_s, readers
+        self.send, self.receive = anyio.create_memory_object_stream[Read](QUEUE_MAX)

@@ -38,6 +38,16 @@ CONTAINER_RESOURCES_ANNOTATION = "kaito.sh/container-resources"  # JSON: request
 DISABLE_BENCHMARK_ANNOTATION = "kaito.sh/disable-benchmark"
 SPEC_HASH_ANNOTATION = "workspace.kaito.io/hash"
 RUNTIME_ANNOTATION = "kaito.sh/runtime"
+# Of upstream's model streaming, which there is none of here.
+STREAMING_ANNOTATIONS = (
+    "kaito.sh/model-streaming",
+    "kaito.sh/model-mirror-storage-class",
+    "kaito.sh/streaming-service-account",
+    "inference.kaito.sh/static-model-mirror",
+    "inference.kaito.sh/stream-datarefs-url",
+    "inference.kaito.sh/stream-identity-client-id",
+    "inference.kaito.sh/stream-source-type",
+)
 
 # Keys that an InferenceSet or MultiRoleInference puts on its Workspaces, and that select their pods.
 CREATED_BY_INFERENCE_SET_LABEL = "inferenceset.kaito.sh/created-by"

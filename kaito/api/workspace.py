@@ -57,14 +57,14 @@ class ResourceSpec(Wire):
 
 
 class PresetOptions(Wire):
-    image: str = Field("", description="Deprecated and ignored.")
-    image_pull_secrets: tuple[str, ...] = Field((), description="Deprecated and ignored.")
+    image: str = Field("", description="Where the weights are, for accessMode private; ignored otherwise.")
+    image_pull_secrets: tuple[str, ...] = Field((), description="Secrets to pull that image with.")
     model_access_secret: str = Field("", description="Secret with the key HF_TOKEN, for gated models.")
 
 
 class PresetSpec(Wire):
     name: str = Field(description="A model of the catalogue, one of its aliases, or org/model of the model hub.")
-    access_mode: Literal["public", "private"] = Field("public", description="Deprecated and ignored.")
+    access_mode: Literal["public", "private"] = Field("public", description="private: the weights are in an image.")
     preset_options: PresetOptions | None = Field(None, description="How the model is fetched.")
 
 
@@ -161,6 +161,29 @@ class Progress(Wire):
     eta_seconds: int | None = Field(None, description="Seconds until the last step at the pace so far.")
 
 
+class HubModel(Wire):
+    """What the model hub said of the model when the node count was decided. It stands, whatever the hub says later."""
+
+    name: str = Field(description="The name that the hub was asked for.")
+    model_id: str = Field("", description="The name under which the hub knows it.")
+    architecture: str = Field("", description="The class of the model in its config.json.")
+    license: str = Field("", description="As its card says.")
+    weights_gib: str = Field("", description="Size of the weights in GiB.")
+    context_tokens_max: int = Field(0, description="The longest context that it was made for.")
+    hidden_size: int = Field(0, description="Width of a layer.")
+    layers: int = Field(0, description="Number of layers.")
+    attention_heads: int = Field(0, description="Query heads of a layer.")
+    kv_heads: int = Field(0, description="Key and value heads of a layer.")
+    head_dim: int = Field(0, description="Width of a head.")
+    kv_lora_rank: int = Field(0, description="Width of the latent of multi-head latent attention.")
+    qk_rope_head_dim: int = Field(0, description="Width of its positional part.")
+    quant_method: str = Field("", description="How the weights are quantized.")
+    quant_bits: str = Field("", description="Bits of a quantized weight.")
+    load_format: str = Field("", description="Layout of the weights, where it is not the usual one.")
+    config_format: str = Field("", description="Format of the configuration, where it is not the usual one.")
+    tokenizer_mode: str = Field("", description="Kind of tokenizer, where it is not the usual one.")
+
+
 class WorkspaceStatus(Wire):
     worker_nodes: tuple[str, ...] = Field((), description="The nodes that serve the Workspace.")
     state: str = Field("", description="Pending, Ready or NotReady; for tuning Pending, Running, Succeeded or Failed.")
@@ -174,6 +197,7 @@ class WorkspaceStatus(Wire):
     )
     instance_type: str = Field("", description="The instance type that is asked for, or was given.")
     context_tokens: int = Field(0, description="The context length that the node count was computed for.")
+    model: HubModel | None = Field(None, description="A model outside the catalogue, as the hub described it.")
     refused_instance_types: tuple[RefusedInstanceType, ...] = Field(
         (), description="What the cloud had none of, and when; the next of the fallbacks is asked for."
     )

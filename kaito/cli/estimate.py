@@ -10,7 +10,17 @@ from collections.abc import Sequence
 from kaito.cli.estimate_rows import Row, row_json, rows
 from kaito.cli.prices import Prices, load_prices
 from kaito.cli.tables import columns
-from kaito.plan.catalog import CLOUDS, Preset, Sku, find_preset, find_sku_anywhere, similar_presets, similar_skus, skus
+from kaito.plan.catalog import (
+    CLOUDS,
+    Preset,
+    Sku,
+    find_preset,
+    find_sku_anywhere,
+    is_hub_name,
+    similar_presets,
+    similar_skus,
+    skus,
+)
 from kaito.plan.estimate import CONTEXT_TOKENS_DEFAULT, GIB, Estimate
 
 HEADER = ("INSTANCE TYPE", "NODES", "GPUS", "SHAPE", "CONTEXT MAX", "WEIGHTS", "KV CACHE", "FREE", "PER HOUR")
@@ -55,9 +65,20 @@ def _preset(args: argparse.Namespace) -> Preset:
     if not args.model:
         raise ValueError("expected MODEL, or --list-skus")
     preset = find_preset(args.model)
+    if preset is None and is_hub_name(args.model):
+        return _of_hub(args.model)
     if preset is None:
         raise ValueError(f"MODEL {args.model!r} is not in the catalogue{meant(similar_presets(args.model))}")
     return preset
+
+
+def _of_hub(model: str) -> Preset:
+    from kaito.cli.preset_generate import HubError, generate  # brings an HTTP client along
+
+    try:
+        return generate(model)
+    except HubError as error:
+        raise ValueError(f"MODEL {model!r} is not in the catalogue, and the hub says: {error}") from error
 
 
 def _candidates(args: argparse.Namespace) -> list[Sku]:

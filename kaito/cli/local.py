@@ -81,11 +81,14 @@ def parts() -> Parts:
     """The API server core, its HTTP face and the operator of an embedded cluster."""
     # Imported late: `kaito local down` needs neither the operator nor an HTTP server.
     from kaito.cli.operator import operate
+    from kaito.hub.endpoint import endpoint_of_environment
     from kaito.local.parts import RealParts
     from kaito.settings import PlanSettings
 
+    settings = PlanSettings(benchmark=False, hub_endpoint=endpoint_of_environment())
+
     async def run_operator(kubeconfig: Path, *, task_status: anyio.abc.TaskStatus[None]) -> None:
-        await operate(kubeconfig, PlanSettings(benchmark=False), task_status=task_status)
+        await operate(kubeconfig, settings, task_status=task_status)
 
     return RealParts(run_operator)
 

@@ -10,7 +10,7 @@ import yaml
 
 from kaito import __version__
 from kaito.api.crds import crds
-from kaito.cli.rbac import objects
+from kaito.cli.rbac import hub_token_objects, objects
 from kaito.cli.webhook_manifest import configuration
 from kaito.settings import PlanSettings
 
@@ -31,6 +31,7 @@ def rendered() -> dict[str, str]:
     """The text of each file by its path below the folder."""
     files = {f"crds/{name}": _yaml(body) for name, body in crds().items()}
     files["operator/rbac.yaml"] = "---\n".join(map(_yaml, objects()))
+    files["components/hub-tokens/rbac.yaml"] = "---\n".join(map(_yaml, hub_token_objects()))
     files["operator/webhook-configuration.yaml"] = _yaml(configuration())
     return {name: HEADER + text for name, text in files.items()}
 

@@ -18,9 +18,11 @@ import anyio.abc
 import structlog
 
 from kaito.actors.metrics import OperatorMetrics
+from kaito.actors.models import Hub
 from kaito.actors.outcome import Outcome, Retry, Settled, Terminal
 from kaito.actors.queue import WorkItem
 from kaito.api.workspace import WORKSPACE, Workspace
+from kaito.cli.hub import add_hub_arguments, hub_endpoint, open_hub
 from kaito.cli.journal_file import write_journal, write_on_signal
 from kaito.cli.signals import run_until_signal
 from kaito.clock import wall_clock
@@ -81,6 +83,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="DIR",
         help="where the journal is written on SIGUSR1 and on a crash, for `kaito replay` (default: the temporary one)",
     )
+    add_hub_arguments(parser)
+    parser.add_argument(
+        "--karpenter-node-classes",
+        default="",
+        metavar="NAME[,NAME]",
+        help="the node classes that a Workspace may name, the default first (default: any, and the cloud's own)",
+    )
     parser.add_argument("--log-format", choices=("auto", "console", "json"), default="auto")
     parser.add_argument("--log-level", default="info", metavar="LEVEL")
 
@@ -99,7 +108,14 @@ def run(args: argparse.Namespace) -> int:
 
 
 def plan_settings(args: argparse.Namespace) -> PlanSettings:
-    chosen = PlanSettings(cloud_provider=args.cloud_provider, node_provisioner=args.node_provisioner)
+    classes = tuple(name.strip() for name in args.karpenter_node_classes.split(",") if name.strip())
+    chosen = PlanSettings(
+        cloud_provider=args.cloud_provider,
+        node_provisioner=args.node_provisioner,
+        karpenter_node_class=classes[0] if classes else "",
+        karpenter_node_classes=classes,
+        hub_endpoint=hub_endpoint(args),
+    )
     images = {name: getattr(args, name) for name in ("inference_image", "tuning_image") if getattr(args, name)}
     return replace(chosen, **images)
 
@@ -133,6 +149,34 @@ async def operate(
     task_status: anyio.abc.TaskStatus[None] = anyio.TASK_STATUS_IGNORED,
 ) -> None:
     """Runs until cancelled; raises LeaseLost when another replica takes over. `task_status`: when it listens."""
+    async with open_hub(settings.hub_endpoint, Random()) as hub:
+        await _operate_with(
+            hub,
+            kubeconfig,
+            settings,
+            leader_elect=leader_elect,
+            namespace=namespace,
+            metrics_address=metrics_address,
+            journal_dir=journal_dir,
+            webhook_address=webhook_address,
+            webhook_service=webhook_service,
+            task_status=task_status,
+        )
+
+
+async def _operate_with(
+    hub: Hub | None,
+    kubeconfig: Path | None,
+    settings: PlanSettings,
+    *,
+    leader_elect: bool,
+    namespace: str,
+    metrics_address: str,
+    journal_dir: Path | None,
+    webhook_address: str,
+    webhook_service: str,
+    task_status: anyio.abc.TaskStatus[None],
+) -> None:
     log = structlog.get_logger()
     client = await KubernetesAsyncioClient.connect(kubeconfig)
     recorder = Recorder(client, component=COMPONENT, now=wall_clock)
@@ -178,6 +222,7 @@ async def operate(
         settings,
         now=wall_clock,
         rng=Random(),
+        hub=hub,
         may_write=leadership.may_write if leader_elect else lambda _deadline_s: True,
         emit=emit,
         observe=observe,
@@ -204,7 +249,7 @@ async def operate(
         )
         async with anyio.create_task_group() as tasks:
             await tasks.start(keeper.run)
-            webhook = Webhook(client, GraphView(operator.graph), settings)
+            webhook = Webhook(client, GraphView(operator.graph), settings, models=operator.models)
             async with serve_webhook(webhook_address, webhook, keeper.context) as port:
                 log.info(Event.WEBHOOK_STARTED, port=port)
                 await anyio.sleep_forever()

@@ -13,7 +13,9 @@ from pathlib import Path
 import anyio
 
 from kaito.cli.clients import open_client
+from kaito.cli.hub import add_hub_arguments, hub_endpoint
 from kaito.cli.plan_files import Document, read_documents
+from kaito.cli.plan_models import ask_hub, models_unknown
 from kaito.cli.plan_report import report_json
 from kaito.cli.plan_text import report_lines
 from kaito.cli.plan_world import World, against, look_for, offline
@@ -50,6 +52,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--what-if", action="append", default=[], metavar="sku=…,replicas=…,context=…", help="compare side by side"
     )
     parser.add_argument("--prices", metavar="FILE", help="prices per hour, YAML (default: $KAITO_PRICES)")
+    add_hub_arguments(parser)
+    parser.add_argument("--offline", action="store_true", help="ask nobody but the cluster: the same as --no-hub")
     parser.add_argument("--brief", action="store_true", help="name the objects without their content")
     parser.add_argument("--output", "-o", choices=("text", "json"), default="text", help="how to print it")
 
@@ -60,7 +64,11 @@ def run(args: argparse.Namespace) -> int:
         cases = [parse_what_if(words) for words in args.what_if]
         prices = load_prices(args.prices)
         documents, warnings = read_documents(args.filename, args.namespace)
-        settings = PlanSettings(cloud_provider=args.cloud_provider, node_provisioner=args.node_provisioner)
+        settings = PlanSettings(
+            cloud_provider=args.cloud_provider,
+            node_provisioner=args.node_provisioner,
+            hub_endpoint="" if args.offline else hub_endpoint(args),
+        )
         planned = _plan(args.kubeconfig, documents, settings, prices)
     except (ValueError, ApiError) as error:
         for line in str(error).splitlines():
@@ -82,6 +90,8 @@ def _plan(
 ) -> list[Planned]:
     if kubeconfig is None:
         world = offline(documents, wall_clock())
+        if any(models_unknown(world, settings)):
+            anyio.run(partial(ask_hub, world, settings), backend="asyncio")
         return [with_needs(world, each) for each in plan_world(world, settings, prices, wall_clock())]
     if not Path(kubeconfig).is_file():
         raise ValueError(f"--kubeconfig {kubeconfig!r}: no such file")
@@ -97,6 +107,8 @@ async def _plan_against(
     try:
         for _, group in groupby(sorted(documents, key=_namespace), key=_namespace):
             world: World = await against(client, list(group), documents, wall_clock())
+            if any(models_unknown(world, settings)):
+                await ask_hub(world, settings, client)
             planned = plan_world(world, settings, prices, wall_clock())
             await look_for(client, world, asked_for(planned))
             found += [with_needs(world, each) for each in planned]

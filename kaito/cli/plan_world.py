@@ -28,7 +28,7 @@ from kaito.plan.validate import NothingKnown
 from kaito.state.events import Init, InitDone
 from kaito.state.graph import StateGraph
 from kaito.state.graph_view import GraphView
-from kaito.state.view import ClusterView
+from kaito.state.view import Answer, ClusterView
 
 CRDS = {WORKSPACE.kind: workspace_crd, INFERENCE_SET.kind: inference_set_crd, RAGENGINE.kind: ragengine_crd}
 UID_TO_BE = "00000000-0000-0000-0000-000000000000"  # the server gives one
@@ -66,6 +66,9 @@ class FilesOnly(NothingKnown):
 
     def is_synced_ref(self, kind: ResourceKind, namespace: str, name: str) -> bool:
         return kind == CONFIG_MAP and self.config_map(namespace, name) is not None
+
+    def answer(self, root: ObjectRef, key: str) -> Answer | None:
+        return self._view.answer(root, key)
 
 
 def offline(documents: Sequence[Document], now: datetime) -> World:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
 from importlib.resources import files
 from pathlib import Path
 
 import anyio
 
-from kaito.hub.client import HubClient, endpoint_and_token
+from kaito.hub.client import HubClient
+from kaito.hub.endpoint import endpoint_of_environment
 from kaito.hub.errors import HubError
 from kaito.hub.model import preset_of
 from kaito.plan.catalog import Preset
@@ -33,8 +35,11 @@ def row_of(preset: Preset) -> str:
 
 
 async def _of_hub(model_id: str) -> Preset:
-    async with HubClient(*endpoint_and_token()) as client:
-        return await client.find(model_id)
+    endpoint = endpoint_of_environment()
+    if not endpoint:
+        raise ValueError(f"HF_HUB_OFFLINE is set: unset it, or name the folder of {model_id}")
+    async with HubClient(endpoint, os.environ.get("HF_TOKEN", "")) as client:
+        return (await client.find(model_id)).preset
 
 
 def _of_folder(folder: Path) -> Preset:

@@ -34,6 +34,20 @@ def namespace_rules() -> list[Json]:
     ]
 
 
+def hub_token_rules() -> list[Json]:
+    """What reading modelAccessSecret needs: a component of its own, for it opens every tenant's Secrets by name."""
+    return [_rule(SECRET, ["get"])]
+
+
+def hub_token_objects() -> list[Json]:
+    """Role and binding of `hub_token_rules`; in one namespace, a Role and RoleBinding with the same rule will do."""
+    subject = {"kind": "ServiceAccount", "name": NAME, "namespace": NAMESPACE}
+    name = f"{NAME}-hub-tokens"
+    binding = _binding("ClusterRole", {"name": name}, subject)
+    binding["roleRef"] = binding["roleRef"] | {"name": name}
+    return [_role("ClusterRole", {"name": name}, hub_token_rules()), binding]
+
+
 def objects() -> list[Json]:
     """ServiceAccount, roles and bindings."""
     subject = {"kind": "ServiceAccount", "name": NAME, "namespace": NAMESPACE}

@@ -8,10 +8,11 @@ from typing import Any
 import msgspec
 
 from kaito.api.core import CONFIG_MAP, NODE, ConfigMap, Node
-from kaito.api.meta import Json, ResourceKind
+from kaito.api.meta import Json, ObjectRef, ResourceKind
 from kaito.local.apiserver import Admission, Admit, ApiServer, Resource
 from kaito.plan.validate import denial, errors_of, validate, warnings_of
 from kaito.settings import PlanSettings
+from kaito.state.view import Answer
 
 
 class CoreEvidence:
@@ -35,6 +36,9 @@ class CoreEvidence:
     def config_map(self, namespace: str, name: str) -> ConfigMap | None:
         body = self._objects(CONFIG_MAP).get((namespace, name))
         return msgspec.convert(body, ConfigMap, strict=False) if body is not None else None
+
+    def answer(self, root: ObjectRef, key: str) -> Answer | None:
+        return None
 
     def _objects(self, kind: ResourceKind) -> Any:
         return self._server.store.objects.get((kind.group, kind.plural), {})

@@ -93,17 +93,20 @@ class Emit:
 class Read:
     """Ask for something that cannot be watched; the answer enters the graph as an event under `key`.
 
-    `source` is `log` (the last lines of a container's log). `is_previous`: of its last run, which has ended.
+    `log`: the last lines of the container's log in the pod `target`; `is_previous`: of its last run, which has ended.
+    `hub`: what the model hub says of `model` (the answer is a `Lookup`), with the token in the Secret `target`, or with
+    the operator's own where `target` is the root.
     """
 
     root: ObjectRef
     key: str
-    source: Literal["log"]
+    source: Literal["log", "hub"]
     target: ObjectRef
     container: str
     reason: str
     tail_lines: int = 50
     is_previous: bool = True
+    model: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -36,6 +36,7 @@ def snapshot_of(
         planned=sizing.verdict,
         target=sizing.nodes,
         context_tokens=sizing.context_tokens,
+        hub_model=sizing.hub_model,
         gpu_resource=sizing.gpu_resource,
         gpus_per_pod=sizing.gpus_per_pod,
         stock=_stock(view, root, sizing, settings),

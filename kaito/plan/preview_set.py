@@ -58,11 +58,20 @@ def preview_set(graph: StateGraph, ref: ObjectRef, now: datetime, settings: Plan
             done.append(move)
             steps.append(_step(graph, move))
             _carry_out(graph, move, now)
+        _pass_on(graph, ref)
         _let_answer(graph, ref)
     kept = [Step(each.ref, None) for each in replicas(view, root) if each.ref not in {step.ref for step in steps}]
     each = tuple(preview(view, replica.ref, now, settings) for replica in replicas(view, root))
     told = tuple(one if not _is_leaving(view, one) else _only_steps(one) for one in each)
     return Preview(ref, None, (*steps, *kept), blocked=limit, replicas=told)
+
+
+def _pass_on(graph: StateGraph, ref: ObjectRef) -> None:
+    """What the hub said of the template's model holds for every replica."""
+    told = [(key, answer) for (root, key), answer in graph.answers.items() if root == ref]
+    for replica in GraphView(graph).replicas_of(ref):
+        for key, answer in told:
+            graph.record_answer(replica.ref, key, answer)
 
 
 def _is_replica(move: Create | PatchRoot | Delete) -> bool:

@@ -18,7 +18,7 @@ from kaito.state.view import ClusterView
 
 GUARD_REASON = "its machines must be released at the end"
 # Closed only for the operator's own next step, a matter of milliseconds: no news for the user.
-OWN_WORK = frozenset({"NodeClaimNotReady", EARLIER_STAGE})
+OWN_WORK = frozenset({"NodeClaimNotReady", EARLIER_STAGE, "HubNotAsked"})
 
 
 def report(

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from kaito.api.core import CONFIG_MAP, Node
+from kaito.api.meta import Json
 from kaito.api.names import (
     BYPASS_RESOURCE_CHECKS_ANNOTATION,
     LABEL_INSTANCE_TYPE,
@@ -24,8 +25,8 @@ from kaito.plan.catalog import (
     Sku,
     find_preset,
     find_sku,
+    model_status,
     parse_skus,
-    similar_presets,
     similar_skus,
 )
 from kaito.plan.catalog.mig import mig_memory_gib
@@ -40,6 +41,7 @@ from kaito.plan.estimate import (
     parallelism,
 )
 from kaito.plan.memo import Memo
+from kaito.plan.model import GATE, judge_model, model_inputs, preset_asked
 from kaito.plan.placement import GPU_RESOURCE
 from kaito.plan.roots import RootMeta
 from kaito.plan.snapshot import is_node_ready, node_ref
@@ -52,7 +54,6 @@ from kaito.settings import PlanSettings
 from kaito.state.edges import selector_of
 from kaito.state.view import ClusterView
 
-GATE = "NodesPlanned"
 TEMPLATE_STORAGE_GIB = 1024
 GPU_LABELS = ("product", "count", "memory")
 CONFIG_KEY = "inference_config.yaml"
@@ -71,6 +72,7 @@ class Sizing:
     nodes: int | None = None
     context_tokens: int | None = None  # that the node count was computed for
     preset: Preset | None = None  # None: the root brings a template, or embeds
+    hub_model: Json | None = None  # `status.model`, where the hub told of the preset
     sku: Sku | None = None
     parallelism: Parallelism = field(default_factory=Parallelism)
     gpu_resource: str = GPU_RESOURCE
@@ -110,6 +112,7 @@ def _inputs(view: ClusterView, root: RootMeta, ws: Workspace, settings: PlanSett
         [(view.config_map(*name), view.is_synced_ref(CONFIG_MAP, *name)) for name in names],
         view.stateful_set(root.ref) is not None,
         view.nodes(selector_of(ws)) if settings.node_provisioner == "byo" else (),
+        model_inputs(view, root, ws),
         settings,
     )
 
@@ -136,7 +139,7 @@ def _size(view: ClusterView, root: RootMeta, ws: Workspace, settings: PlanSettin
         return _of_tuning(view, root, ws, settings)
     if ws.inference.template is not None:
         return _of_template(view, root, ws, settings)
-    preset = _preset(root, ws)
+    preset = _preset(view, root, ws, settings)
     sku = _sku(view, root, ws, settings)
     nodes, context_tokens, why = _decide(view, root, ws, preset, sku)
     shape = parallelism(preset, sku, nodes)
@@ -144,6 +147,7 @@ def _size(view: ClusterView, root: RootMeta, ws: Workspace, settings: PlanSettin
         _blank(view, root, ws, settings, Ready(GATE, why, root.ref), nodes),
         context_tokens=context_tokens,
         preset=preset,
+        hub_model=_hub_model(ws, preset),
         sku=sku,
         parallelism=shape,
         gpu_resource=sku.resource,
@@ -210,7 +214,7 @@ def _of_template(view: ClusterView, root: RootMeta, ws: Workspace, settings: Pla
 def _of_tuning(view: ClusterView, root: RootMeta, ws: Workspace, settings: PlanSettings) -> Sizing:
     """One node, and whether one copy of the model with all that is trained on it fits its GPUs."""
     _check_tuning_config(view, root, ws)
-    preset, sku = _preset(root, ws), _sku(view, root, ws, settings)
+    preset, sku = _preset(view, root, ws, settings), _sku(view, root, ws, settings)
     need_gib, method = memory_need_gib(preset, method_of(ws)), method_of(ws)
     if need_gib > sku.memory_gib and BYPASS_RESOURCE_CHECKS_ANNOTATION not in root.annotations:
         message = f"{method} of {preset.name} needs {need_gib:.0f} GiB of GPU memory, {sku.name} has {sku.memory_gib}"
@@ -220,6 +224,7 @@ def _of_tuning(view: ClusterView, root: RootMeta, ws: Workspace, settings: PlanS
     return replace(
         _blank(view, root, ws, settings, Ready(GATE, why, root.ref), 1),
         preset=preset,
+        hub_model=_hub_model(ws, preset),
         sku=sku,
         gpu_resource=sku.resource,
         gpus_per_pod=sku.gpus,
@@ -235,14 +240,17 @@ def _check_tuning_config(view: ClusterView, root: RootMeta, ws: Workspace) -> No
         raise _Stopped(Failed(GATE, "InvalidTrainingConfig", "; ".join(wrong), ref, step))
 
 
-def _preset(root: RootMeta, ws: Workspace) -> Preset:
-    section, field = ws.inference or ws.tuning, "inference" if ws.inference else "tuning"
-    name = section.preset.name if section and section.preset else ""
-    preset = find_preset(name)
-    if preset is None:
-        message = f"{field}.preset.name: {name!r} is not in the catalogue"
-        raise _Stopped(_failed(root, "UnknownPreset", message, _choose("model", similar_presets(name), "kaito preset")))
-    return preset
+def _preset(view: ClusterView, root: RootMeta, ws: Workspace, settings: PlanSettings) -> Preset:
+    found = judge_model(view, root, ws, settings)
+    if isinstance(found, Preset):
+        return found
+    raise _Stopped(found)
+
+
+def _hub_model(ws: Workspace, preset: Preset) -> Json | None:
+    """What to write down of a model that is not ours to look up again; None for one of the catalogue."""
+    asked = preset_asked(ws)
+    return model_status(asked.name, preset) if asked and find_preset(asked.name) != preset else None
 
 
 def _sku(view: ClusterView, root: RootMeta, ws: Workspace, settings: PlanSettings) -> Sku:
@@ -261,7 +269,7 @@ def _sku(view: ClusterView, root: RootMeta, ws: Workspace, settings: PlanSetting
         if wrong:
             step = f"correct ConfigMap {ref.name} in namespace {ref.namespace}"
             raise _Stopped(Failed(GATE, "InvalidInstanceTypes", f"{message}; {ref}: {wrong}", ref, step))
-        step = _choose("instance type", similar_skus(settings.cloud_provider, name), "kaito estimate")
+        step = _choose(similar_skus(settings.cloud_provider, name))
         raise _Stopped(_failed(root, "UnknownInstanceType", message, step))
     return sku
 
@@ -279,8 +287,9 @@ def _type(view: ClusterView, root: RootMeta, ws: Workspace) -> str:
     return chosen_type(root, ws, is_running=view.stateful_set(root.ref) is not None)
 
 
-def _choose(what: str, similar: tuple[str, ...], command: str) -> str:
-    return f"choose another {what}" + (f", such as {', '.join(similar)}" if similar else f" (see `{command}`)")
+def _choose(similar: tuple[str, ...]) -> str:
+    where = f", such as {', '.join(similar)}" if similar else " (see `kaito estimate`)"
+    return "choose another instance type" + where
 
 
 def _sku_of_nodes(root: RootMeta, nodes: tuple[Node, ...], own: Mapping[str, Sku], settings: PlanSettings) -> Sku:

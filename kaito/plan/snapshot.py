@@ -41,6 +41,7 @@ class Snapshot:
     planned: Verdict | None = None  # the node count with its reasoning, or why there is none
     target: int | None = None
     context_tokens: int | None = None  # that the target was computed for
+    hub_model: Json | None = None  # `status.model`, where the hub told of the model
     gpu_resource: str = GPU_RESOURCE
     gpus_per_pod: int = 0
     stock: Stock = field(default_factory=Stock)

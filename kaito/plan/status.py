@@ -77,7 +77,12 @@ def status_with(
             dropped=frozenset({DELETING, *dropped} | ({NODE_CLAIM_READY} if s.is_byo else set())),
         ),
     }
-    decided = {"targetNodeCount": s.target, "instanceType": s.instance_type, "contextTokens": s.context_tokens}
+    decided = {
+        "targetNodeCount": s.target,
+        "instanceType": s.instance_type,
+        "contextTokens": s.context_tokens,
+        "model": s.hub_model,
+    }
     return status | {key: value for key, value in decided.items() if value and s.target}
 
 

@@ -28,10 +28,14 @@ def _action_json(action: Action) -> Json:
             return _of(action, str(ref), reason, uid=uid)
         case Emit(about, uid, type_, reason, message, _):
             return _of(action, str(about), reason, uid=uid, type=type_, message=message)
-        case Read(_, key, source, target, container, reason):
-            return _of(action, str(target), reason, key=key, source=source, container=container)
+        case Read(_, key, "log", target, container, reason):
+            return _of(action, str(target), reason, key=key, source="log", container=container)
+        case Read(_, key, "hub", target, _, reason, model=model):
+            return _of(action, str(target), reason, key=key, source="hub", model=model)
         case Remember(root, key, text):
             return _of(action, str(root), "", key=key, text=text)
+        case Read():
+            raise AssertionError(f"no such source: {action.source}")
         case _:
             assert_never(action)
 

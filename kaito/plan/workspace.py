@@ -26,6 +26,7 @@ from kaito.plan.deletion import plan_deletion
 from kaito.plan.explain import EVENT_CHARS_MAX
 from kaito.plan.gates import judge_all
 from kaito.plan.lastwords import missing_logs
+from kaito.plan.model import ask_model, ask_model_again_s
 from kaito.plan.observed import snapshot_of
 from kaito.plan.provision import provisioner_of
 from kaito.plan.provision.expiry import refusal
@@ -138,11 +139,13 @@ def _plan_valid(view: ClusterView, root: RootMeta, ws: Workspace, now: datetime,
         *missing_logs(s),
         *((measured.read,) if measured.read else ()),
         *ask_progress(s),
+        *ask_model(view, root, ws, settings, now),
         *note_stages(s, verdicts, told),
         *told,
         *machines,
     )
-    return Plan(root.ref, actions, verdicts, recheck_s(s, verdicts, measured.recheck_s, ask_again_s(s)))
+    others = (measured.recheck_s, ask_again_s(s), ask_model_again_s(view, root, ws, settings, now))
+    return Plan(root.ref, actions, verdicts, recheck_s(s, verdicts, *others))
 
 
 def _place_workload(

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from kaito.api.meta import Json
+from kaito.api.workspace import PresetSpec, parse_as
+from kaito.plan.catalog import find_preset, is_hub_name
 from kaito.plan.validate import Evidence, denial, errors_of, validate, warnings_of
 from kaito.settings import PlanSettings
 
@@ -42,10 +46,40 @@ def answer(request: Json, view: Evidence, settings: PlanSettings) -> Json:
 
 def config_maps_of(request: Json) -> tuple[tuple[str, str], ...]:
     """(namespace, name) of the ConfigMaps that the object names, so that they can be looked up beforehand."""
-    new = request.get("object")
-    if not isinstance(new, dict):
-        return ()
-    namespace = str((new.get("metadata") or {}).get("namespace") or request.get("namespace") or "")
-    sections = (new.get("inference"), new.get("tuning"))
-    names = [section.get("config") for section in sections if isinstance(section, dict)]
-    return tuple((namespace, name) for name in names if isinstance(name, str) and name)
+    names = [section.get("config") for section in _sections(request.get("object"))]
+    return tuple((_namespace(request), name) for name in names if isinstance(name, str) and name)
+
+
+def hub_models_of(request: Json) -> tuple[tuple[str, PresetSpec], ...]:
+    """(namespace, preset) of the models outside the catalogue that the object names and did not name before."""
+    before = {preset.name for preset in _presets(request.get("oldObject"))}
+    return tuple(
+        (_namespace(request), preset)
+        for preset in _presets(request.get("object"))
+        if is_hub_name(preset.name) and find_preset(preset.name) is None and preset.name not in before
+    )
+
+
+def _presets(body: object) -> Iterator[PresetSpec]:
+    """Those that fit the schema; of the others, the rules speak."""
+    for section in _sections(body):
+        if isinstance(raw := section.get("preset"), dict):
+            found = parse_as(PresetSpec, raw)
+            if isinstance(found, PresetSpec):
+                yield found
+
+
+def _sections(body: object) -> Iterator[Json]:
+    """What a Workspace, or the template of an InferenceSet, says of inference and tuning."""
+    template = _part(_part(body, "spec"), "template")
+    for section in (_part(body, "inference"), _part(body, "tuning"), _part(template, "inference")):
+        if isinstance(section, dict):
+            yield section
+
+
+def _part(body: object, key: str) -> object:
+    return body.get(key) if isinstance(body, dict) else None
+
+
+def _namespace(request: Json) -> str:
+    return str(_part(_part(request.get("object"), "metadata"), "namespace") or request.get("namespace") or "")

@@ -11,18 +11,24 @@ import anyio
 import msgspec
 from aiohttp import web
 
+from kaito.actors.models import Models
 from kaito.api.core import CONFIG_MAP, ConfigMap, Node
-from kaito.api.meta import Json, ResourceKind
+from kaito.api.meta import Json, ObjectRef, ResourceKind
+from kaito.clock import wall_clock
 from kaito.kube.client import KubeClient
 from kaito.kube.errors import ApiError, NotFound
+from kaito.plan.catalog import lookup_text
+from kaito.plan.model import access_secret, answer_key
 from kaito.plan.validate import Evidence
 from kaito.settings import PlanSettings
+from kaito.state.view import Answer
 from kaito.web.probes import parse_address
-from kaito.webhook.review import NoReview, answer, config_maps_of, request_of
+from kaito.webhook.review import NoReview, answer, config_maps_of, hub_models_of, request_of
 
 BODY_BYTES_MAX = 8 << 20  # old and new object of up to 1.5 MiB each (etcd's limit), as JSON in JSON
 CONCURRENT_MAX = 64
-LOOKUP_S = 2.0  # well below the 10 s that the API server waits
+LOOKUP_S = 2.0  # this and the next are well below the 10 s that the API server waits
+HUB_LOOKUP_S = 4.0
 PATH = "/validate"
 
 
@@ -32,6 +38,7 @@ class Beside:
 
     view: Evidence
     found: dict[tuple[str, str], ConfigMap | None] = field(default_factory=dict)
+    answers: dict[str, Answer] = field(default_factory=dict)  # of the model hub, by key
 
     def is_synced(self, kind: ResourceKind) -> bool:
         return self.view.is_synced(kind)
@@ -45,6 +52,9 @@ class Beside:
     def is_synced_ref(self, kind: ResourceKind, namespace: str, name: str) -> bool:
         return (namespace, name) in self.found or self.view.is_synced_ref(kind, namespace, name)
 
+    def answer(self, root: ObjectRef, key: str) -> Answer | None:
+        return self.answers.get(key) or self.view.answer(root, key)
+
 
 class Webhook:
     def __init__(
@@ -53,9 +63,11 @@ class Webhook:
         view: Evidence,
         settings: PlanSettings,
         *,
+        models: Models | None = None,
         on_answer: Callable[[Json, Json], None] = lambda _request, _response: None,
     ) -> None:
         self._client, self._view, self._settings, self._on_answer = client, view, settings, on_answer
+        self._models = models
         self._running = 0
 
     async def validate(self, http: web.Request) -> web.Response:
@@ -76,17 +88,25 @@ class Webhook:
     async def _looked_up(self, request: Json) -> Beside:
         beside = Beside(self._view)
         with anyio.move_on_after(LOOKUP_S):
-            for namespace, name in config_maps_of(request):
-                if self._view.is_synced_ref(CONFIG_MAP, namespace, name):
-                    continue
-                try:
-                    body = await self._client.read(CONFIG_MAP, CONFIG_MAP.ref(namespace, name))
-                    beside.found[namespace, name] = msgspec.convert(body, ConfigMap, strict=False)
-                except NotFound:
-                    beside.found[namespace, name] = None
-                except ApiError:
-                    continue  # not known: a warning
+            await self._look_up_config_maps(request, beside)
+        if self._models is not None and self._settings.hub_endpoint:
+            with anyio.move_on_after(HUB_LOOKUP_S):
+                for namespace, preset in hub_models_of(request):
+                    found = await self._models.look_up(preset.name, access_secret(namespace, preset))
+                    beside.answers[answer_key(preset.name)] = Answer(lookup_text(found), wall_clock())
         return beside
+
+    async def _look_up_config_maps(self, request: Json, beside: Beside) -> None:
+        for namespace, name in config_maps_of(request):
+            if self._view.is_synced_ref(CONFIG_MAP, namespace, name):
+                continue
+            try:
+                body = await self._client.read(CONFIG_MAP, CONFIG_MAP.ref(namespace, name))
+                beside.found[namespace, name] = msgspec.convert(body, ConfigMap, strict=False)
+            except NotFound:
+                beside.found[namespace, name] = None
+            except ApiError:
+                continue  # not known: a warning
 
 
 @asynccontextmanager

@@ -20,6 +20,7 @@ from kaito.api.meta import Json, ObjectRef, ResourceKind
 from kaito.api.names import LABEL_WORKSPACE
 from kaito.api.nodeclaim import NODE_CLAIM
 from kaito.api.workspace import WORKSPACE
+from kaito.hub.desk import Desk
 from kaito.kube.leadership import LOCK_NAME, Leadership, LeaseLost
 from kaito.local.apiserver import ApiServer, Commit
 from kaito.local.client import LocalClient
@@ -29,6 +30,7 @@ from kaito.operator import Operator
 from kaito.settings import PlanSettings
 from tests.builders import START, workspace
 from tests.sim.faults import Faulty
+from tests.sim.hub import SimulatedHub
 
 NAMESPACE = "kaito-workspace"
 RESTART_S = 2.0
@@ -42,6 +44,7 @@ class Replica:
     client: Faulty
     operator: Operator | None = None
     leadership: Leadership | None = None
+    process: anyio.CancelScope | None = None
     clock_skew: timedelta = timedelta(0)
     lives: int = 0
     writes: list[tuple[str, str]] = field(default_factory=list)
@@ -59,6 +62,7 @@ class Life:
         self.client = LocalClient(self.server)
         self.claims_max: Counter[str] = Counter()  # by Workspace
         self.is_elected = replicas > 1
+        self.hub = SimulatedHub(Random(f"hub/{seed}"), "org/tiny")
         self.replicas = [self._replica(f"replica-{number}", Random(seed + 1 + number)) for number in range(replicas)]
 
     def _replica(self, name: str, rng: Random) -> Replica:
@@ -124,6 +128,14 @@ class Life:
         body["metadata"] = {"name": name, "namespace": "default"}
         await self.client.create(WORKSPACE, "default", body)
 
+    async def restart(self) -> None:
+        """Ends the processes of all replicas, and waits for those that take their place."""
+        for replica in self.replicas:
+            assert replica.process is not None
+            replica.process.cancel()
+        lives = [replica.lives for replica in self.replicas]
+        await self.until(lambda: all(r.lives > n for r, n in zip(self.replicas, lives, strict=True)), 60)
+
     async def run_replica(self, replica: Replica) -> None:
         """A process that is started again when it ends, as a Deployment does."""
         while True:
@@ -149,9 +161,11 @@ class Life:
             changed=lambda: operator.runner.wake(),  # noqa: PLW0108 (made below)
         )
         may_write = leadership.may_write if self.is_elected else lambda _deadline_s: True
-        operator = Operator(replica.client, PlanSettings(), now=now, rng=rng, may_write=may_write)  # type: ignore[arg-type]
+        desk = Desk(self.hub, Random(f"desk/{replica.name}/{replica.lives}"))
+        operator = Operator(replica.client, PlanSettings(), now=now, rng=rng, hub=desk, may_write=may_write)  # type: ignore[arg-type]
         replica.operator, replica.leadership = operator, leadership
         async with anyio.create_task_group() as tasks:
+            replica.process = tasks.cancel_scope
             if self.is_elected:
                 await tasks.start(leadership.run)
             tasks.start_soon(operator.run)

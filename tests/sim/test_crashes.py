@@ -23,6 +23,7 @@ from kaito.api.nodeclaim import NODE_CLAIM
 from kaito.api.nodepool import NODE_POOL
 from kaito.api.workloads import CONTROLLER_REVISION, POD_DISRUPTION_BUDGET, STATEFUL_SET
 from kaito.api.workspace import WORKSPACE
+from kaito.hub.desk import Desk
 from kaito.local.apiserver import ApiServer
 from kaito.local.client import LocalClient
 from kaito.local.robots.machine_node import GPUS_ANNOTATION, PROVIDER_PREFIX
@@ -31,6 +32,7 @@ from kaito.local.robots.settings import RobotSettings
 from kaito.operator import Operator
 from kaito.settings import PlanSettings
 from tests.builders import START, workspace
+from tests.sim.hub import SimulatedHub
 
 REF = WORKSPACE.ref("default", "phi")
 WITHIN_S = 900.0
@@ -64,6 +66,7 @@ FLOWS = {
     "karpenter": Flow(provisioner="karpenter"),
     "adapter": Flow({"inference": {"adapters": ADAPTERS}}),
     "custom template": Flow({"preset": None, "template": TEMPLATE}),
+    "model of the hub": Flow({"preset": "org/tiny"}),
 }
 
 
@@ -134,9 +137,10 @@ class Life:
 
     async def operate(self) -> None:
         settings = PlanSettings(node_provisioner=self.flow.provisioner)  # type: ignore[arg-type]
+        hub = Desk(SimulatedHub(Random(1), "org/tiny"), Random(1))
         while True:
             try:
-                await Operator(self.deadly, settings, now=self.now, rng=Random(1)).run()  # type: ignore[arg-type]
+                await Operator(self.deadly, settings, now=self.now, rng=Random(1), hub=hub).run()  # type: ignore[arg-type]
             except* Killed:
                 self.deaths += 1
 

@@ -18,9 +18,10 @@ from dataclasses import dataclass, replace
 from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
 from kaito.api.core import ConfigMap, Node
-from kaito.api.meta import ResourceKind
+from kaito.api.meta import ObjectRef, ResourceKind
 from kaito.plan.validate.violation import Severity, Violation
 from kaito.settings import PlanSettings
+from kaito.state.view import Answer
 
 Root = TypeVar("Root")
 
@@ -35,6 +36,8 @@ class Evidence(Protocol):
     def config_map(self, namespace: str, name: str) -> ConfigMap | None: ...
 
     def is_synced_ref(self, kind: ResourceKind, namespace: str, name: str) -> bool: ...
+
+    def answer(self, root: ObjectRef, key: str) -> Answer | None: ...
 
 
 class NothingKnown:
@@ -51,6 +54,9 @@ class NothingKnown:
 
     def is_synced_ref(self, kind: ResourceKind, namespace: str, name: str) -> bool:
         return False
+
+    def answer(self, root: ObjectRef, key: str) -> Answer | None:
+        return None
 
 
 class Found(NamedTuple):

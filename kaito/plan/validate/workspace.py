@@ -6,6 +6,7 @@ from kaito.api.meta import Json
 from kaito.api.workspace import Workspace, parse_workspace
 from kaito.plan.validate import workspace_config as config
 from kaito.plan.validate import workspace_inference as inference
+from kaito.plan.validate import workspace_model as model
 from kaito.plan.validate import workspace_resource as resource
 from kaito.plan.validate import workspace_update as update
 from kaito.plan.validate.common import validate_with
@@ -42,6 +43,9 @@ WORKSPACE_RULES: tuple[Rule[Workspace], ...] = (
     Rule("preset-xor-template", inference.preset_xor_template),
     Rule("preset-deprecated", inference.preset_deprecated),
     Rule("preset-known", inference.preset_known),
+    Rule("model-lookup", model.lookup, admits_only=True),
+    Rule("model-access-secret", model.access, admits_only=True),
+    Rule("model-streaming", model.streaming),
     Rule("adapters-max", inference.adapters_max),
     Rule("adapter-names", inference.adapter_names),
     Rule("adapter-source", inference.adapter_source),

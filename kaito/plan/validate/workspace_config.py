@@ -12,12 +12,12 @@ import yaml
 
 from kaito.api.core import CONFIG_MAP
 from kaito.api.workspace import Workspace
-from kaito.plan.catalog import find_preset
+from kaito.plan.catalog import Preset
 from kaito.plan.validate.rule import Case, Findings, Found
 from kaito.plan.validate.tuning import CONFIG_KEY as TRAINING_KEY
 from kaito.plan.validate.tuning import config_errors, method_of, tuning_errors
 from kaito.plan.validate.workspace_inference import found_in
-from kaito.plan.validate.workspace_resource import is_transformers
+from kaito.plan.validate.workspace_resource import is_transformers, preset_of
 
 INFERENCE_KEY = "inference_config.yaml"
 MAX_MODEL_LEN = "max-model-len"
@@ -42,10 +42,10 @@ def inference_config(case: Case[Workspace]) -> Findings:
         why = f"{INFERENCE_KEY} has no map `vllm`"
         yield Found(path, inference.config, why, "write the engine's flags under `vllm:`")
         return
-    yield from _context(inference.config, section, inference.preset.name if inference.preset else "")
+    yield from _context(inference.config, section, preset_of(case))
 
 
-def _context(config: str, section: Mapping[object, object], model: str) -> Findings:
+def _context(config: str, section: Mapping[object, object], preset: Preset | None) -> Findings:
     given = section.get(MAX_MODEL_LEN)
     if given is None:
         return
@@ -53,7 +53,6 @@ def _context(config: str, section: Mapping[object, object], model: str) -> Findi
     if isinstance(given, bool) or not str(given).strip().isdecimal() or int(str(given)) < 1:
         yield Found(path, given, "no positive number of tokens", "write a whole number, such as 8192")
         return
-    preset = find_preset(model)
     if preset is not None and preset.context_tokens_max and int(str(given)) > preset.context_tokens_max:
         why = f"{preset.name} takes {preset.context_tokens_max} tokens at most"
         yield Found(path, given, why, "lower it")

@@ -12,7 +12,7 @@ from kaito.api.names import (
     USE_LOCAL_WEIGHTS_ANNOTATION,
 )
 from kaito.api.workspace import PresetSpec, Workspace
-from kaito.plan.catalog import DEPRECATED, find_preset, similar_presets
+from kaito.plan.catalog import DEPRECATED, find_preset, is_hub_name, similar_presets
 from kaito.plan.pods.resources import asked_resources
 from kaito.plan.validate.rule import Case, Findings, Found
 from kaito.plan.validate.tuning import source_errors
@@ -73,9 +73,8 @@ def preset_deprecated(case: Case[Workspace]) -> Findings:
 def preset_known(case: Case[Workspace]) -> Findings:
     """A name of the catalogue, an alias, or org/model of the hub."""
     for path, preset in presets_of(case.new):
-        organisation, slash, model = preset.name.partition("/")
-        is_hub_name = bool(organisation and slash and model)
-        if preset.name.lower() in DEPRECATED or is_hub_name or find_preset(preset.name) is not None:
+        is_other = preset.name.lower() in DEPRECATED or is_hub_name(preset.name)
+        if is_other or find_preset(preset.name) is not None:
             continue
         similar = ", ".join(similar_presets(preset.name))
         remedy = (f"did you mean {similar}? " if similar else "") + "see `kaito preset list`, or give org/model"

@@ -15,8 +15,9 @@ from kaito.api.names import (
     RUNTIME_ANNOTATION,
 )
 from kaito.api.workspace import Workspace
-from kaito.plan.catalog import SKU_FILE_KEY, Preset, Sku, find_preset, find_sku, parse_skus, similar_skus
+from kaito.plan.catalog import SKU_FILE_KEY, Preset, Sku, find_sku, parse_skus, similar_skus
 from kaito.plan.catalog.mig import MIG_PROFILES, mig_memory_gib
+from kaito.plan.model import known_model, preset_asked
 from kaito.plan.validate.common import name_findings, reserved_findings, selector_findings
 from kaito.plan.validate.rule import Case, Findings, Found
 from kaito.plan.validate.violation import Severity
@@ -124,7 +125,7 @@ def partition_accelerator(case: Case[Workspace]) -> Findings:
 
 
 def partition_fits(case: Case[Workspace]) -> Findings:
-    partition, preset = case.new.resource.partition, preset_of(case.new)
+    partition, preset = case.new.resource.partition, preset_of(case)
     if partition is None or partition.mode != "mig" or preset is None:
         return
     memory_gib = mig_memory_gib(partition.profile)
@@ -165,7 +166,7 @@ def nodes_uniform(case: Case[Workspace]) -> Findings:
 
 def memory(case: Case[Workspace]) -> Findings:
     """Only where no estimator decides on the number of nodes later: with the transformers runtime."""
-    preset, sku = preset_of(case.new), find_sku(case.settings.cloud_provider, case.new.resource.instance_type)
+    preset, sku = preset_of(case), find_sku(case.settings.cloud_provider, case.new.resource.instance_type)
     if preset is None or sku is None or is_byo(case) or not is_transformers(case) or case.new.inference is None:
         return
     total_gib = case.new.resource.count * sku.memory_gib
@@ -178,7 +179,7 @@ def memory(case: Case[Workspace]) -> Findings:
 
 
 def multi_node_transformers(case: Case[Workspace]) -> Findings:
-    preset, sku = preset_of(case.new), find_sku(case.settings.cloud_provider, case.new.resource.instance_type)
+    preset, sku = preset_of(case), find_sku(case.settings.cloud_provider, case.new.resource.instance_type)
     if preset is None or sku is None or is_byo(case) or not is_transformers(case) or case.new.inference is None:
         return
     if preset.weights_gib > sku.memory_gib:
@@ -201,10 +202,10 @@ def node_class_name(case: Case[Workspace]) -> Findings:
         yield Found(path, given, "cannot be the name of a node class", "name one of the cluster's node classes")
 
 
-def preset_of(ws: Workspace) -> Preset | None:
-    """The preset of either section, as far as the catalogue knows it."""
-    section = ws.inference or ws.tuning
-    return find_preset(section.preset.name) if section and section.preset else None
+def preset_of(case: Case[Workspace]) -> Preset | None:
+    """The model of either section, as far as it is known."""
+    asked = preset_asked(case.new)
+    return known_model(case.view, case.new.ref, case.new.status, asked) if asked else None
 
 
 def is_transformers(case: Case[Workspace]) -> bool:

@@ -10,11 +10,14 @@ from typing import Any
 import pytest
 
 from kaito.api.meta import Json
-from kaito.plan.catalog import SKU_FILE_KEY, parse_skus
+from kaito.api.workspace import WORKSPACE
+from kaito.plan.catalog import SKU_FILE_KEY, Lookup, lookup_text, model_status, parse_skus, presets
+from kaito.plan.model import answer_key
 from kaito.plan.validate import NothingKnown, errors_of, validate, warnings_of
 from kaito.plan.validate.workspace import WORKSPACE_RULES
 from kaito.settings import PlanSettings
-from tests.builders import World, config_map, node, workspace
+from kaito.state.view import Answer
+from tests.builders import START, World, config_map, node, workspace
 
 NAP, KARPENTER, BYO = PlanSettings(), PlanSettings(node_provisioner="karpenter"), PlanSettings(node_provisioner="byo")
 GPU_LABELS = {"nvidia.com/gpu.product": "A100", "nvidia.com/gpu.count": "1", "nvidia.com/gpu.memory": "81920"}
@@ -69,9 +72,16 @@ def configured(text: str) -> tuple[Json, Json]:
     return workspace(config="c"), config_map("c", inference_config__yaml=text)
 
 
+def with_token(preset: str, access: str = "public", **options: Any) -> Json:
+    asked = {"name": preset, "accessMode": access, "presetOptions": {"modelAccessSecret": "token"} | options}
+    return workspace(inference={"preset": asked})
+
+
+HUB, NO_HUB = "org/model", PlanSettings(hub_endpoint="")
+MODEL = next(iter(presets().values()))
 E, W = "error", "warning"
-# rule, severity, object (or old and new), settings, what else is in the cluster, words that must be told
-TABLE: list[tuple[str, str, Any, PlanSettings, tuple[Json, ...], str]] = [
+# rule, severity, object (or old and new), settings, what else is in the cluster or known of the hub's model, words
+TABLE: list[tuple[str, str, Any, PlanSettings, tuple[Json | Lookup, ...], str]] = [
     ("name", E, workspace("a" * 53), NAP, (), "53 characters, of which pods allow 52"),
     ("name", E, workspace("9lives"), NAP, (), "'9lives': cannot name a Service"),
     ("name", E, workspace("a.b"), NAP, (), "'a.b': cannot name a Service"),
@@ -108,6 +118,18 @@ TABLE: list[tuple[str, str, Any, PlanSettings, tuple[Json, ...], str]] = [
     ("preset-deprecated", E, workspace(preset="phi-2"), NAP, (), "'phi-2': is deprecated"),
     ("preset-known", E, workspace(preset="phi-35-mini"), NAP, (), "'phi-35-mini': is not in the catalogue; did you mean phi-3.5-mini"),
     ("preset-known", E, workspace(preset="org/"), NAP, (), "'org/': is not in the catalogue"),
+    ("model-lookup", E, workspace(preset=HUB), NO_HUB, (), "'org/model': org/model is not in the catalogue, and the model hub is turned off"),
+    ("model-lookup", W, workspace(preset=HUB), NAP, (), "not checked: the hub has not been asked"),
+    ("model-lookup", E, workspace(preset=HUB), NAP, (Lookup("missing", "it is not on the hub"),), "it is not on the hub; check the name"),
+    ("model-lookup", E, workspace(preset=HUB), NAP, (Lookup("unsupported", "it is a picture"),), "it is a picture; choose another model"),
+    ("model-lookup", W, with_token(HUB), NAP, (Lookup("gated", "it is gated"),), "it is gated; accept its licence"),
+    ("model-lookup", W, with_token(HUB), NAP, (Lookup("no-token", "no such Secret"),), "no such Secret; kubectl create secret generic token"),
+    ("model-lookup", W, workspace(preset=HUB), NAP, (Lookup("unreachable", "no route"),), "no route; check the operator's way to the hub"),
+    ("model-lookup", E, tuned(preset={"name": HUB}), NAP, (Lookup("missing", "it is not on the hub"),), "tuning.preset.name: 'org/model'"),
+    ("model-access-secret", E, workspace(preset=HUB), NAP, (Lookup("gated", "it is gated"),), "inference.preset.presetOptions.modelAccessSecret: org/model is gated"),
+    ("model-access-secret", E, workspace(preset=HUB), NAP, (Lookup("found", model=MODEL, is_gated=True),), "its pods have no token"),
+    ("model-access-secret", E, with_token("phi-4", "private", image="reg.io/phi:1"), NAP, (), "modelAccessSecret: 'token': the weights are not downloaded"),
+    ("model-streaming", W, annotated("model-mirror-storage-class", "fast"), NAP, (), "there is no model streaming here"),
     ("adapters-max", E, adapters(*(adapter(f"a{i}") for i in range(11))), NAP, (), "inference.adapters: 11: more than 10 adapters"),
     ("adapter-names", E, adapters(adapter(), adapter()), NAP, (), "inference.adapters[1].source.name: 'a': two adapters have this name"),
     ("adapter-names", E, adapters(adapter("")), NAP, (), "inference.adapters[0].source.name: a name is needed"),
@@ -153,14 +175,22 @@ def pair(made: Any) -> tuple[Json, Json | None]:
     return (made[1], made[0]) if isinstance(made, tuple) else (made, None)
 
 
+def world_of(beside: tuple[Json | Lookup, ...]) -> World:
+    world = World(*(each for each in beside if not isinstance(each, Lookup)))
+    for each in beside:
+        if isinstance(each, Lookup):
+            world.answers[WORKSPACE.ref("default", "phi"), answer_key(HUB)] = Answer(lookup_text(each), START)
+    return world
+
+
 @pytest.mark.parametrize(("rule", "severity", "made", "settings", "beside", "words"), TABLE, ids=IDS)
 def test_rule(
-    rule: str, severity: str, made: Any, settings: PlanSettings, beside: tuple[Json, ...], words: str
+    rule: str, severity: str, made: Any, settings: PlanSettings, beside: tuple[Json | Lookup, ...], words: str
 ) -> None:
     new, old = pair(made)
-    found = [item for item in validate(new, old, World(*beside), settings) if item.rule == rule]
+    found = [item for item in validate(new, old, world_of(beside), settings) if item.rule == rule]
     assert [item.severity for item in found if words in str(item)] == [severity], [str(item) for item in found]
-    assert all(item.remedy and item.field for item in found)
+    assert all(item.field and (item.remedy or "not checked" in item.message) for item in found)
 
 
 def test_every_rule_of_the_table_is_broken_by_some_row() -> None:
@@ -170,7 +200,6 @@ def test_every_rule_of_the_table_is_broken_by_some_row() -> None:
 
 GOOD: dict[str, tuple[Any, PlanSettings]] = {
     "preset": (workspace(), NAP),
-    "hub model": (workspace(preset="org/model"), NAP),
     "alias in capitals": (workspace(preset="MISTRAL-7B"), NAP),
     "template": (workspace(preset=None, template={"spec": {}}), NAP),
     "adapter": (adapters(adapter()), NAP),
@@ -204,7 +233,7 @@ def test_what_is_right_breaks_no_rule(case: tuple[Any, PlanSettings]) -> None:
 @pytest.mark.parametrize("row", TABLE, ids=IDS)
 def test_a_deletion_and_what_was_wrong_before_are_never_blocked(row: Any) -> None:
     new, _ = pair(row[2])
-    world, settings = World(*row[4]), row[3]
+    world, settings = world_of(row[4]), row[3]
     leaving = deepcopy(new)
     leaving["metadata"] |= {"deletionTimestamp": "2026-01-01T00:00:00Z", "finalizers": []}
     assert validate(leaving, new, world, settings) == ()
@@ -238,6 +267,17 @@ def test_an_instance_type_of_the_users_own_file_is_known() -> None:
     assert parse_skus(text) and validate(made, None, World(body), NAP) == ()
 
 
+def test_a_model_that_the_hub_has_and_one_that_was_decided_before_break_no_rule() -> None:
+    found = world_of((Lookup("found", model=MODEL),))
+    assert validate(workspace(preset=HUB), None, found, NAP) == ()
+    gated = world_of((Lookup("found", model=MODEL, is_gated=True),))
+    assert validate(with_token(HUB), None, gated, NAP) == ()
+    assert validate(annotated("use-local-weights", "true", preset=HUB), None, gated, NAP) == ()
+    decided = workspace(preset=HUB, status={"model": model_status(HUB, MODEL)})
+    assert validate(decided, None, World(), NO_HUB) == ()
+    assert validate(annotated("model-streaming", "disabled"), None, World(), NAP) == ()
+
+
 def test_two_wrongs_are_told_together_errors_first() -> None:
     found = validate(annotated("runtime", "tgi", preset="phi-2"), None, World(), NAP)
     assert [item.severity for item in found] == ["error", "warning"]
@@ -251,5 +291,5 @@ def test_rules_are_pure() -> None:
     for row in itertools.islice(TABLE, 20):
         new, old = pair(row[2])
         before = deepcopy(new)
-        validate(new, old, World(*row[4]), row[3])
+        validate(new, old, world_of(row[4]), row[3])
         assert new == before
