@@ -17,6 +17,8 @@ from kaito.rag.settings import RagSettings, SettingsInvalid, read_settings
 from kaito.rag.tokens import TokenizerMissing
 from kaito.web.auth import KeysUnreadable
 
+SWITCH_INTERVAL_S = 0.0005
+
 
 def parse(argv: list[str]) -> RagSettings:
     """Flags over the environment. Raises SettingsInvalid."""
@@ -38,6 +40,8 @@ def parse(argv: list[str]) -> RagSettings:
 async def serve(settings: RagSettings) -> None:
     from kaito.rag.server import running  # llama_index and faiss: after the settings are known to be good
 
+    # A forward pass takes the interpreter's lock a hundred times; at the default of 5 ms each could wait that long.
+    sys.setswitchinterval(SWITCH_INTERVAL_S)
     log = structlog.get_logger()
     stopped = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):

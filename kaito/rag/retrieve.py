@@ -43,7 +43,7 @@ class Query:
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """`similarity`: cosine; `bm25`: 0 where no term matches; `ranks`: the rankings that it is in."""
+    """`similarity`: cosine, None where the vector is not known; `bm25`: 0 where no term matches."""
 
     number: int
     document: Document
@@ -51,7 +51,6 @@ class Found:
     score: float
     similarity: float | None
     bm25: float
-    is_exact: bool
 
     @property
     def source(self) -> str:
@@ -72,42 +71,41 @@ class Lexical:
 async def retrieve(index: Index, query: Query, vector: Float32s | None, threads: Executor) -> list[Found]:
     """Best first, at most `query.count`. `vector`: of the query; None in mode `sparse`."""
     reading = index.reading
+    generation = reading.generation
     vector = None if query.mode == "sparse" else vector
     pool = max(POOL_FACTOR * query.count, POOL_MIN)
-    loop = asyncio.get_running_loop()
-    where = await loop.run_in_executor(threads, where_of, reading.generation, query.fields)
-    lexical_task = loop.run_in_executor(threads, lexical, reading.generation, query, pool)
+
+    def look() -> tuple[Where | None, Lexical]:
+        return where_of(generation, query.fields), lexical(generation, query, pool)
+
+    where, words = await asyncio.get_running_loop().run_in_executor(threads, look)
     dense = {} if vector is None else await _dense(index, reading, vector, pool, where)
-    words = await lexical_task
-    ranking = fuse([list(dense), words.sparse, words.exact])
-    candidates = ranking[: max(pool, query.count)]
-    if vector is not None:
-        dense |= await _similarities(reading, vector, [number for number, _ in candidates if number not in dense])
+    ranking = fuse([list(dense), words.sparse, words.exact])[: max(pool, query.count)]
     exact = set(words.exact)
-    found = [
-        Found(number, document, text, score, dense.get(number), words.bm25.get(number, 0.0), number in exact)
-        for number, score in candidates
-        if (here := _resolve(reading.generation, number)) is not None
-        for document, text in [here]
+    if vector is not None and query.similarity_min is not None:
+        dense |= await _similarities(reading, vector, [number for number, _ in ranking if number not in dense])
+        nearest = query.similarity_min
+        ranking = [one for one in ranking if one[0] in exact or dense.get(one[0], -1.0) >= nearest]
+    if query.mmr_lambda is not None and len(ranking) > 1:
+        ranking = await diversified(reading, ranking, query.count, query.mmr_lambda)
+    ranking = ranking[: query.count]
+    if vector is not None:
+        dense |= await _similarities(reading, vector, [number for number, _ in ranking if number not in dense])
+    return [
+        Found(number, *_resolve(generation, number), score, dense.get(number), words.bm25.get(number, 0.0))
+        for number, score in ranking
     ]
-    kept = [one for one in found if _is_near(one, query.similarity_min)]
-    if query.mmr_lambda is not None and len(kept) > 1:
-        return await diversified(reading, kept, query.count, query.mmr_lambda)
-    return kept[: query.count]
 
 
-def _is_near(found: Found, similarity_min: float | None) -> bool:
-    return similarity_min is None or found.is_exact or (found.similarity or -1.0) >= similarity_min
-
-
-def _resolve(generation: Generation, number: int) -> tuple[Document, str] | None:
-    if (place := generation.find(number)) is None:
-        return None
+def _resolve(generation: Generation, number: int) -> tuple[Document, str]:
+    place = generation.find(number)
+    assert place is not None, f"node {number} is not in the generation that ranked it"
     segment, row = place
     return segment.documents[segment.document_of[row]], segment.node_text(row)
 
 
 def where_of(generation: Generation, fields: Mapping[str, Any] | None) -> Where | None:
+    """Takes CPU time: for a worker thread."""
     if not fields:
         return None
     wanted = generation.filter_terms(fields)
@@ -116,8 +114,11 @@ def where_of(generation: Generation, fields: Mapping[str, Any] | None) -> Where 
 
 
 async def _dense(index: Index, reading: Reading, vector: Float32s, pool: int, where: Where | None) -> dict[int, float]:
-    extra = 0 if index.store.is_embedded else OVERFETCH
-    hits = await reading.vectors.search(vector, pool + extra, where)
+    """Similarity of each of the nearest nodes, best first."""
+    if index.store.is_embedded:  # its view is of the same moment as the generation
+        hits = await reading.vectors.search(vector, pool, where)
+        return dict(zip(hits.numbers.tolist(), hits.similarities.tolist(), strict=True))
+    hits = await reading.vectors.search(vector, pool + OVERFETCH, where)
     pairs = zip(hits.numbers.tolist(), hits.similarities.tolist(), strict=True)
     return {number: score for number, score in pairs if reading.generation.find(number) is not None}
 
@@ -200,23 +201,25 @@ def fuse(rankings: Sequence[Sequence[int]]) -> list[tuple[int, float]]:
     return sorted(scores.items(), key=lambda item: (-item[1], item[0]))
 
 
-async def diversified(reading: Reading, found: Sequence[Found], count: int, share: float) -> list[Found]:
+async def diversified(
+    reading: Reading, ranking: Sequence[tuple[int, float]], count: int, share: float
+) -> list[tuple[int, float]]:
     """Maximal marginal relevance (Carbonell and Goldstein 1998): share × relevance − (1 − share) × likeness."""
-    rows = await reading.vectors.vectors([one.number for one in found])
-    with_vectors = [one for one in found if one.number in rows]
-    if len(with_vectors) < 2:
-        return list(found[:count])
-    matrix = np.stack([rows[one.number] for one in with_vectors])
-    relevance = np.array([one.score for one in with_vectors])
+    rows = await reading.vectors.vectors([number for number, _ in ranking])
+    known = [one for one in ranking if one[0] in rows]
+    if len(known) < 2:
+        return list(ranking)
+    matrix = np.stack([rows[number] for number, _ in known])
+    relevance = np.array([score for _, score in known])
     relevance = relevance / relevance.max()
-    likeness = np.full(len(with_vectors), -1.0)
+    likeness = np.full(len(known), -1.0)
     chosen: list[int] = []
-    left = np.ones(len(with_vectors), np.bool_)
-    while len(chosen) < min(count, len(with_vectors)):
-        penalty = likeness if chosen else np.zeros(len(with_vectors))
+    left = np.ones(len(known), np.bool_)
+    while len(chosen) < min(count, len(known)):
+        penalty = likeness if chosen else np.zeros(len(known))
         worth = np.where(left, share * relevance - (1 - share) * penalty, -np.inf)
         best = int(worth.argmax())
         chosen.append(best)
         left[best] = False
         likeness = np.maximum(likeness, matrix @ matrix[best])
-    return [with_vectors[at] for at in chosen]
+    return [known[at] for at in chosen]

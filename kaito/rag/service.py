@@ -9,6 +9,7 @@ from typing import Protocol
 from kaito.rag.embed import Embedding
 from kaito.rag.index import Index
 from kaito.rag.metrics import Metrics
+from kaito.rag.postings import Float32s
 from kaito.rag.registry import Indexes
 from kaito.rag.retrieve import Found, Query, retrieve
 from kaito.rag.settings import RagSettings
@@ -30,10 +31,17 @@ class Service:
 
     async def find(self, index: Index, query: Query) -> list[Found]:
         """Raises EmbeddingFailed, VectorStoreUnavailable."""
-        vector = None
-        if query.mode != "sparse":
-            with self.metrics.embedding(self.embedding.mode):
-                vector = await self.embedding.query(query.text)
+        return await self.search(index, query, await self.embed(query))
+
+    async def embed(self, query: Query) -> Float32s | None:
+        """None where the query needs no vector. Raises EmbeddingFailed."""
+        if query.mode == "sparse":
+            return None
+        with self.metrics.embedding(self.embedding.mode):
+            return await self.embedding.query(query.text)
+
+    async def search(self, index: Index, query: Query, vector: Float32s | None) -> list[Found]:
+        """Raises EmbeddingFailed (the reranker's), VectorStoreUnavailable."""
         if self.reranker is None or not query.use_reranker:
             with self.metrics.store("query"):
                 return await retrieve(index, query, vector, self.indexes.threads)

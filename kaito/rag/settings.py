@@ -41,7 +41,7 @@ class RagSettings:
     remote_embedding_model: str = _env("REMOTE_EMBEDDING_MODEL", "")
     remote_embedding_secret: str = _env("REMOTE_EMBEDDING_ACCESS_SECRET", "default-access-secret")
     embedding_precision: Literal["auto", "float32", "bfloat16"] = _env("EMBEDDING_PRECISION", "auto")
-    embedding_threads: int = _env("EMBEDDING_THREADS", 1, ge=1, le=256)
+    embedding_threads: int = _env("EMBEDDING_THREADS", 0, ge=0, le=256)
     llm_url: str = _env("LLM_INFERENCE_URL", "")
     llm_secret: str = _env("LLM_ACCESS_SECRET", "default-access-secret")
     llm_context_tokens: int = _env("LLM_CONTEXT_WINDOW", 64_000, ge=1)

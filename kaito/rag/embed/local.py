@@ -1,13 +1,14 @@
 """A sentence-transformers model in this process.
 
-bfloat16 where the processor computes it natively: half the time a document, and rankings that the tests cannot tell
-from float32's (benchmarks/rag.py prints both). One thread a lane: on few cores two lanes of one thread beat one of
-two, for a query never waits for a batch of documents.
+bfloat16 where the processor computes it natively: half the time a document; `python -m benchmarks.rag` measures recall
+and nDCG with both. Every forward pass has one thread: batches side by side use the processors better than one batch on
+all of them, and queries keep a thread to which documents give way.
 """
 
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -16,10 +17,17 @@ import numpy as np
 
 from kaito.rag.embed import EmbeddingFailed
 from kaito.rag.embed.lanes import Lane
+from kaito.rag.embed.turns import gates
 from kaito.rag.postings import Float32s
 
-QUERY_BATCH = 32
-DOCUMENT_BATCH, DOCUMENT_BATCH_CHARACTERS = 16, 16 * 1024
+QUERY_BATCH, QUERY_BATCH_TOKENS = 32, 2048
+QUERY_CHARACTERS_PER_TOKEN = 4  # an estimate does: queries are short
+# A batch of a few hundred tokens keeps a core as busy as one of thousands, and is sooner done when a query waits.
+DOCUMENT_BATCH, DOCUMENT_BATCH_TOKENS = 16, 2048
+DEVICE_BATCH, DEVICE_BATCH_TOKENS = 256, 65_536
+DOCUMENT_THREADS_MAX = 8  # each has activations of its own
+NICENESS = 10  # of documents' threads: about a tenth of a core beside a busy query, all of it without one
+QUERY_SECONDS_MAX = 2.0  # of computing in a row while documents wait
 BGE_QUERY_PROMPT = "Represent this sentence for searching relevant passages: "  # BAAI's model card, English v1.5
 
 Precision = Literal["auto", "float32", "bfloat16"]
@@ -33,26 +41,54 @@ def _has_native_bfloat16() -> bool:
     return "avx512_bf16" in flags or "amx_bf16" in flags
 
 
-class SentenceModel:
-    """Blocking; safe to call from the two threads of the lanes at once (a forward pass changes nothing)."""
+def processors() -> int:
+    """That this process may use: its affinity, and the quota of its control group (v2)."""
+    count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    try:
+        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
+        return max(1, min(count, round(int(quota) / int(period))))
+    except (OSError, ValueError):  # no control groups, or `max`
+        return count
 
-    def __init__(self, model: str, precision: Precision, threads: int) -> None:
+
+class SentenceModel:
+    """Blocking; safe to call from the threads of the lanes at once (a forward pass changes nothing)."""
+
+    def __init__(self, model: str, precision: Precision) -> None:
         import torch
         from sentence_transformers import SentenceTransformer
 
-        torch.set_num_threads(threads)
+        torch.set_num_threads(1)
         self._torch = torch
         try:
             self._model: Any = SentenceTransformer(model)
         except (OSError, ValueError) as error:
             raise EmbeddingFailed(f"LOCAL_EMBEDDING_MODEL_ID={model!r} cannot be loaded: {error}") from error
         self._model.eval()
-        on_cpu = self._model.device.type == "cpu"
-        if precision == "bfloat16" or (precision == "auto" and (not on_cpu or _has_native_bfloat16())):
+        self.is_on_cpu = self._model.device.type == "cpu"
+        if precision == "bfloat16" or (precision == "auto" and (not self.is_on_cpu or _has_native_bfloat16())):
             self._model = self._model.bfloat16()
         self.prompt = str((self._model.prompts or {}).get("query", "")) or (
             BGE_QUERY_PROMPT if "bge" in model.lower() and "-en" in model.lower() else ""
         )
+
+        self._counter = self._own_tokenizer()
+
+    def _own_tokenizer(self) -> Any:
+        """A copy to count with, for the model's own is not safe to share under other settings; None: a slow one."""
+        tokenizer: Any = getattr(self._model, "tokenizer", None)
+        if not getattr(tokenizer, "is_fast", False):
+            return None
+        counter = type(tokenizer.backend_tokenizer).from_str(tokenizer.backend_tokenizer.to_str())
+        counter.no_padding()
+        counter.enable_truncation(self._model.max_seq_length or 512)
+        return counter
+
+    def token_counts(self, texts: Sequence[str]) -> list[int]:
+        """As the model will see them: no more than it takes."""
+        if self._counter is None:
+            return [len(text) // QUERY_CHARACTERS_PER_TOKEN + 1 for text in texts]
+        return [len(one.ids) for one in self._counter.encode_batch_fast(list(texts))]
 
     def encode(self, texts: list[str]) -> Float32s:
         with self._torch.inference_mode():
@@ -72,24 +108,52 @@ class SentenceModel:
 
 
 class LocalEmbedding:
+    """`encode` and `encode_queries`, [n] → [n, d], and `count`, of tokens, block; several threads call them at once."""
+
     mode = "local"
 
-    def __init__(self, model: str, encode: Callable[[list[str]], Float32s], queries: Callable[[list[str]], Float32s]):
+    def __init__(
+        self,
+        model: str,
+        encode: Callable[[list[str]], Float32s],
+        encode_queries: Callable[[list[str]], Float32s],
+        count: Callable[[Sequence[str]], list[int]],
+        *,
+        threads: int = 1,
+        batch_texts: int = DOCUMENT_BATCH,
+        batch_tokens: int = DOCUMENT_BATCH_TOKENS,
+    ) -> None:
         self.model = model
         self.dimensions = int(encode(["dimensions"]).shape[1])
-        self._queries = Lane("queries", queries, batch_texts_max=QUERY_BATCH, batch_characters_max=QUERY_BATCH * 512)
+        self._count = count
+        for_queries, for_documents = gates(QUERY_SECONDS_MAX)
+        self._queries = Lane(
+            "queries",
+            encode_queries,
+            for_queries,
+            batch_texts_max=QUERY_BATCH,
+            batch_tokens_max=QUERY_BATCH_TOKENS,
+        )
         self._documents = Lane(
-            "documents", encode, batch_texts_max=DOCUMENT_BATCH, batch_characters_max=DOCUMENT_BATCH_CHARACTERS
+            "documents",
+            encode,
+            for_documents,
+            threads=threads,
+            niceness=NICENESS,
+            batch_texts_max=batch_texts,
+            batch_tokens_max=batch_tokens,
         )
 
     async def query(self, text: str) -> Float32s:
-        row: Float32s = (await self._queries.embed([text]))[0]
+        tokens = min(len(text) // QUERY_CHARACTERS_PER_TOKEN + 2, QUERY_BATCH_TOKENS)
+        row: Float32s = (await self._queries.embed([text], [tokens]))[0]
         return row
 
     async def documents(self, texts: Sequence[str]) -> Float32s:
         if not texts:
             return np.empty((0, self.dimensions), np.float32)
-        return await self._documents.embed(texts)
+        tokens = await asyncio.to_thread(self._count, texts)
+        return await self._documents.embed(texts, tokens)
 
     async def close(self) -> None:
         await self._queries.close()
@@ -97,12 +161,14 @@ class LocalEmbedding:
 
 
 async def load_local(model: str, precision: Precision, threads: int) -> LocalEmbedding:
-    """Raises EmbeddingFailed."""
+    """`threads`: batches of documents at once, 0 for one a processor. Raises EmbeddingFailed."""
 
     def load() -> LocalEmbedding:
-        path = model_path(model)
-        sentence = SentenceModel(path, precision, threads)
-        return LocalEmbedding(model, sentence.encode, sentence.encode_queries)
+        sentence = SentenceModel(model_path(model), precision)
+        given: dict[str, int] = {"threads": threads or min(processors(), DOCUMENT_THREADS_MAX)}
+        if not sentence.is_on_cpu:
+            given = {"threads": 1, "batch_texts": DEVICE_BATCH, "batch_tokens": DEVICE_BATCH_TOKENS}
+        return LocalEmbedding(model, sentence.encode, sentence.encode_queries, sentence.token_counts, **given)
 
     return await asyncio.to_thread(load)
 

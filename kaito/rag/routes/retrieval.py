@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from time import perf_counter
+
 from aiohttp import web
 
 from kaito.rag import wire
@@ -30,11 +32,17 @@ def add_routes(router: web.UrlDispatcher, service: Service) -> None:
                 body.similarity_threshold,
                 body.mmr_lambda,
             )
-            found = await service.find(index, query)
+            start = perf_counter()
+            vector = await service.embed(query)
+            embedded = perf_counter()
+            found = await service.search(index, query, vector)
+            searched = perf_counter()
             metrics.result_count.observe(len(found))
             metrics.scores([one.similarity for one in found if one.similarity is not None])
             results = [node_with_score(one, index.folder.header.uid) for one in found]
-            return answer({"query": body.query, "results": results, "count": len(results)})
+            timing = f"embed;dur={(embedded - start) * 1e3:.2f}, search;dur={(searched - embedded) * 1e3:.2f}"
+            reply = {"query": body.query, "results": results, "count": len(results)}
+            return answer(reply, headers={"Server-Timing": timing})
 
     router.add_post("/retrieve", retrieve)
 
