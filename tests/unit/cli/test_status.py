@@ -11,7 +11,8 @@ from rich.console import Console
 
 from benchmarks.api_stub import ApiStub
 from benchmarks.kubeconfig import kubeconfig
-from kaito.api.meta import Json
+from kaito.api.meta import Json, ResourceKind
+from kaito.api.ragengine import RAGENGINE
 from kaito.api.workspace import WORKSPACE
 from kaito.cli.clients import find_kubeconfig
 from kaito.cli.status import status_table
@@ -21,7 +22,11 @@ from tests.builders import at, moment
 
 def workspace(name: str, namespace: str = "default", **status: object) -> Json:
     metadata = {"name": name, "namespace": namespace, "creationTimestamp": at(0)}
-    return {"metadata": metadata, "status": status}
+    return {"kind": "Workspace", "metadata": metadata, "status": status}
+
+
+def ragengine(name: str, **spec: object) -> Json:
+    return workspace(name, state="Ready", workerNodes=["n1"]) | {"kind": "RAGEngine", "spec": spec}
 
 
 def test_ready_and_waiting_workspaces_in_order():
@@ -41,8 +46,22 @@ def test_ready_and_waiting_workspaces_in_order():
     ]
     lines = status_table(found, moment(90))
     assert [line.split() for line in lines[:2]] == [
-        ["NAMESPACE", "NAME", "STATE", "STAGE", "NODES", "GPUS", "AGE", "WAITS", "FOR", "SINCE", "NEXT", "STEP"],
-        ["default", "a", "Ready", "ServerReady", "1/1", "2", "1m30s"],
+        [
+            "NAMESPACE",
+            "KIND",
+            "NAME",
+            "STATE",
+            "STAGE",
+            "NODES",
+            "GPUS",
+            "AGE",
+            "WAITS",
+            "FOR",
+            "SINCE",
+            "NEXT",
+            "STEP",
+        ],
+        ["default", "Workspace", "a", "Ready", "ServerReady", "1/1", "2", "1m30s"],
     ]
     assert (
         "1/2" in lines[2]
@@ -51,14 +70,22 @@ def test_ready_and_waiting_workspaces_in_order():
     assert "does it run?" in lines[3]
 
 
+def test_ragengines_come_after_the_workspaces_of_their_namespace():
+    found = [ragengine("a", compute={"instanceType": "Standard_NC48ads_A100_v4"}), ragengine("b"), workspace("z")]
+    rows = [line.split()[1:6] for line in status_table(found, moment(0))[1:]]
+    assert rows[0][:2] == ["Workspace", "z"]
+    assert rows[1:] == [["RAGEngine", "a", "Ready", "1/1", "2"], ["RAGEngine", "b", "Ready", "0s"]]
+
+
 def test_a_live_table_fits_the_terminal():
     console = Console(width=80, height=5, force_terminal=True)
     assert fitting(list("abcd"), console) == list("abcd")
     assert fitting(list("abcdef"), console) == ["a", "b", "c", "… and 3 more"]
 
 
-async def test_the_live_table_follows_the_cluster(tmp_path: Path):
-    stub = ApiStub([WORKSPACE])
+@pytest.mark.parametrize("kinds", [[WORKSPACE], [WORKSPACE, RAGENGINE]])
+async def test_the_live_table_follows_the_cluster_whatever_kinds_it_has(tmp_path: Path, kinds: list[ResourceKind]):
+    stub = ApiStub(kinds)
     stub.put("workspaces", workspace("a", state="Pending"))
     seen: list[list[str]] = []
 
