@@ -9,7 +9,7 @@ from typing import Protocol
 
 import msgspec
 
-from kaito.api.meta import Condition, Json, ObjectMeta, ResourceKind, condition
+from kaito.api.meta import Condition, Json, ObjectMeta, ResourceKind
 
 STATEFUL_SET = ResourceKind("apps", "v1", "StatefulSet", "statefulsets", True)
 DEPLOYMENT = ResourceKind("apps", "v1", "Deployment", "deployments", True)
@@ -58,17 +58,10 @@ class Job(msgspec.Struct, frozen=True, gc=False):
     status: JobStatus = JobStatus()
 
     @property
-    def is_complete(self) -> bool:
-        return _is_true(self.status.conditions, "Complete")
-
-    @property
-    def is_failed(self) -> bool:
-        return _is_true(self.status.conditions, "Failed")
-
-
-def _is_true(conditions: tuple[Condition, ...], type_: str) -> bool:
-    found = condition(conditions, type_)
-    return found is not None and found.status == "True"
+    def end(self) -> Condition | None:
+        """The condition, Complete or Failed, with which it has ended; None while it has not."""
+        ends = (each for each in self.status.conditions if each.type in ("Complete", "Failed"))
+        return next((each for each in ends if each.status == "True"), None)
 
 
 class Deployment(msgspec.Struct, frozen=True, gc=False):

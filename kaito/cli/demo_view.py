@@ -10,6 +10,7 @@ from typing import Literal
 from kaito.api.meta import Json
 from kaito.clock import parse_rfc3339
 from kaito.plan.explain import age
+from kaito.plan.gates import GATES
 from kaito.plan.status import CONDITION_OF_GATE, GPU_READY, NODE_CLAIM_READY, NODES_READY
 
 # The gates in a newcomer's words. A gate that is not here is shown by its name.
@@ -30,6 +31,7 @@ WORDS: dict[str, str] = {
     "JobSucceeded": "model tuned, adapter written",
 }
 
+GOAL_OF_GATE = {gate.name: gate.goal for gate in GATES}
 MACHINE_CONDITIONS = (NODE_CLAIM_READY, NODES_READY, GPU_READY)
 
 Mark = Literal["passed", "waiting", "failed", "later"]
@@ -72,7 +74,7 @@ def _lies_ahead(root: Json, gate: str) -> bool:
     """Whether the root will have to pass the gate, as far as its spec tells."""
     if CONDITION_OF_GATE[gate] in MACHINE_CONDITIONS:
         return root.get("kind") != "RAGEngine" or bool((root.get("spec") or {}).get("compute"))
-    return gate != ("ServerReady" if root.get("tuning") else "JobSucceeded")
+    return GOAL_OF_GATE[gate] in (None, "end" if root.get("tuning") else "answer")
 
 
 def is_ready(root: Json) -> bool:

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from kaito.api.meta import ResourceKind
-from kaito.api.workloads import DEPLOYMENT, JOB, STATEFUL_SET, Child
 from kaito.plan.provision import provisioner_of
 from kaito.plan.roots import RootMeta
 from kaito.plan.sizing import Sizing
 from kaito.plan.snapshot import Snapshot
 from kaito.plan.stock import Demand, Stock
+from kaito.plan.work import Work
 from kaito.settings import PlanSettings
 from kaito.state.view import ClusterView
 
@@ -19,11 +18,11 @@ def snapshot_of(
     view: ClusterView,
     root: RootMeta,
     sizing: Sizing,
-    workload_kind: ResourceKind,
+    work: Work,
     now: datetime,
     settings: PlanSettings,
 ) -> Snapshot:
-    """What gates and planner read about the root, whose pods come from a workload of this kind."""
+    """What gates and planner read about the root and what it runs."""
     return Snapshot(
         view,
         root.ref,
@@ -40,8 +39,8 @@ def snapshot_of(
         gpu_resource=sizing.gpu_resource,
         gpus_per_pod=sizing.gpus_per_pod,
         stock=_stock(view, root, sizing, settings),
-        workload_kind=workload_kind,
-        workload=_workload(view, root, workload_kind),
+        work=work,
+        workload=work.look_up(view, root.ref),
         pods=view.pods_of(root.ref),
         prior=root.status,
     )
@@ -59,9 +58,3 @@ def _stock(view: ClusterView, root: RootMeta, sizing: Sizing, settings: PlanSett
         sizing.gpus_per_pod,
     )
     return provisioner_of(view, root.ref, settings).take_stock(view, demand, settings)
-
-
-def _workload(view: ClusterView, root: RootMeta, kind: ResourceKind) -> Child | None:
-    """The workload has its root's name."""
-    look_up = {STATEFUL_SET: view.stateful_set, JOB: view.job, DEPLOYMENT: view.deployment}
-    return look_up[kind](root.ref)

@@ -12,7 +12,7 @@ from typing import TypeAlias
 
 from kaito.api.meta import Json, ObjectRef, ResourceKind
 from kaito.api.ragengine import RAGENGINE, RAGEngine
-from kaito.api.workloads import DEPLOYMENT, Child
+from kaito.api.workloads import Child
 from kaito.api.workspace import WORKSPACE, Workspace
 from kaito.plan.actions import Action, Apply, Create, Delete, PatchRoot, Plan
 from kaito.plan.children import reconcile_child
@@ -28,6 +28,7 @@ from kaito.plan.sizing import Sizing, size_workspace
 from kaito.plan.snapshot import Snapshot, claim_ref, parse_time
 from kaito.plan.verdict import Failed, Verdict, is_open
 from kaito.plan.wanted import children, machine_order
+from kaito.plan.work import RETRIEVAL_SERVICE
 from kaito.plan.workspace import observe
 from kaito.settings import PlanSettings
 from kaito.state.view import ClusterView, InvalidObject
@@ -115,7 +116,7 @@ def _of_ragengine(view: ClusterView, root: RootMeta, rag: RAGEngine, now: dateti
     sizing = size_ragengine(view, root, rag, settings)
     if not is_open(sizing.verdict):
         return Preview(root.ref, sizing, blocked=sizing.verdict)
-    snapshot = snapshot_of(view, root, sizing, DEPLOYMENT, now, settings)
+    snapshot = snapshot_of(view, root, sizing, RETRIEVAL_SERVICE, now, settings)
     machines = _machines(snapshot, rag_order(sizing, settings)) if sizing.has_machines else ()
     return Preview(root.ref, sizing, (*machines, *_children(root, rag_children(snapshot, root, rag, sizing))))
 

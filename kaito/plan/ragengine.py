@@ -34,6 +34,7 @@ from kaito.plan.sizing import Sizing
 from kaito.plan.snapshot import Snapshot
 from kaito.plan.timeline import note_stages
 from kaito.plan.verdict import Verdict, Waiting, is_open
+from kaito.plan.work import RETRIEVAL_SERVICE
 from kaito.settings import PlanSettings
 from kaito.state.view import ClusterView, InvalidObject
 
@@ -67,7 +68,7 @@ def judge_ragengine(view: ClusterView, ref: ObjectRef, now: datetime, settings: 
     if not isinstance(found, RAGEngine) or not is_new:
         return plan.verdicts
     root = root_meta(found, RAGENGINE)
-    s = snapshot_of(view, root, size_ragengine(view, root, found, settings), DEPLOYMENT, now, settings)
+    s = snapshot_of(view, root, size_ragengine(view, root, found, settings), RETRIEVAL_SERVICE, now, settings)
     message = "no operator has taken up this RAGEngine: it does not carry our finalizer"
     new = Waiting("Reconciled", "NotReconciled", message, ref, "run the operator: kaito operator", now)
     return (new, *_judge(s))
@@ -103,7 +104,7 @@ def rag_children(
 
 def _plan_valid(view: ClusterView, root: RootMeta, rag: RAGEngine, now: datetime, settings: PlanSettings) -> Plan:
     sizing = size_ragengine(view, root, rag, settings)
-    s = snapshot_of(view, root, sizing, DEPLOYMENT, now, settings)
+    s = snapshot_of(view, root, sizing, RETRIEVAL_SERVICE, now, settings)
     verdicts = _judge(s)
     status = ragengine_status(s, verdicts, has_machine=sizing.has_machines, generation=root.generation)
     provisioner = provisioner_of(view, root.ref, settings)

@@ -71,6 +71,6 @@ def _children(s: Snapshot) -> tuple[ObjectRef, ...]:
         (SERVICE, s.ref.name),
         (SERVICE, headless_service_name(s.ref.name)),
         (POD_DISRUPTION_BUDGET, s.ref.name),
-        (s.workload_kind, s.ref.name),
+        (s.work.kind, s.ref.name),
     )
     return tuple(kind.ref(s.ref.namespace, name) for kind, name in kinds)

@@ -11,13 +11,15 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from kaito.api.core import NODE, POD, ContainerStatus, Node, Pod
-from kaito.api.meta import Condition, Json, ObjectRef, ResourceKind, condition
+from kaito.api.meta import Condition, Json, ObjectRef, condition
 from kaito.api.nodeclaim import NODE_CLAIM, NodeClaim
-from kaito.api.workloads import STATEFUL_SET, Child
+from kaito.api.workloads import Child
 from kaito.clock import parse_rfc3339
+from kaito.plan.ownership import is_child
 from kaito.plan.placement import GPU_RESOURCE
 from kaito.plan.stock import Stock
 from kaito.plan.verdict import EARLIER_STAGE, EARLIER_STAGE_STEP, Verdict, Waiting
+from kaito.plan.work import MODEL_SERVER, Work
 from kaito.settings import PlanSettings
 from kaito.state.view import ClusterView
 
@@ -45,8 +47,8 @@ class Snapshot:
     gpu_resource: str = GPU_RESOURCE
     gpus_per_pod: int = 0
     stock: Stock = field(default_factory=Stock)
-    workload_kind: ResourceKind = STATEFUL_SET
-    workload: Child | None = None
+    work: Work = MODEL_SERVER
+    workload: Child | None = None  # what there is of it
     pods: tuple[Pod, ...] = ()
     prior: Json = field(default_factory=dict)  # .status as last written
 
@@ -67,7 +69,13 @@ class Snapshot:
     @property
     def workload_ref(self) -> ObjectRef:
         """The workload has its root's name."""
-        return self.workload_kind.ref(self.ref.namespace, self.ref.name)
+        return self.work.kind.ref(self.ref.namespace, self.ref.name)
+
+    @property
+    def end(self) -> Condition | None:
+        """With what the root's workload has ended, Complete or Failed; None while it has not, or never will."""
+        found = self.workload
+        return self.work.end(self.view, self.ref) if found and is_child(found.metadata, self.uid) else None
 
     @property
     def needed(self) -> int:

@@ -9,7 +9,6 @@ from datetime import datetime, timedelta
 
 from kaito.api.core import Pod
 from kaito.api.meta import Json
-from kaito.api.workloads import JOB
 from kaito.plan.actions import Read
 from kaito.plan.snapshot import Snapshot, parse_time, pod_ref
 
@@ -94,7 +93,7 @@ def parse_progress(text: str) -> Progress | None:
 
 
 def _trainers(s: Snapshot) -> Iterator[Pod]:
-    if s.workload_kind == JOB:
+    if s.work.goal == "end":
         yield from (pod for pod in s.pods if not pod.metadata.deletion_timestamp)
 
 

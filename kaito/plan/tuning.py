@@ -1,4 +1,4 @@
-"""A tuning Workspace's Job: what it runs, and whether it has ended."""
+"""A tuning Workspace's Job: what it runs."""
 
 from __future__ import annotations
 
@@ -7,10 +7,9 @@ import json
 
 from kaito.api.meta import Json
 from kaito.api.names import CONTAINER_RESOURCES_ANNOTATION
-from kaito.api.workloads import Job
 from kaito.api.workspace import Workspace
 from kaito.plan.desired.tuning_job import Tuning, tuning_job
-from kaito.plan.ownership import controller_reference, is_child
+from kaito.plan.ownership import controller_reference
 from kaito.plan.pods.resources import asked_resources
 from kaito.plan.pods.weights import Weights
 from kaito.plan.roots import RootMeta
@@ -32,12 +31,6 @@ def tuning_digest(ws: Workspace) -> str:
     assert ws.tuning is not None
     text = json.dumps(ws.tuning.model_dump(mode="json", by_alias=True, exclude_unset=True), sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
-
-
-def finished(s: Snapshot) -> bool:
-    """Whether the Job has ended, one way or the other, and is the root's."""
-    job = s.workload
-    return isinstance(job, Job) and is_child(job.metadata, s.uid) and bool(job.is_complete or job.is_failed)
 
 
 def _tuning(s: Snapshot, root: RootMeta, ws: Workspace, sizing: Sizing) -> Tuning:

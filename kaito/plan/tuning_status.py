@@ -17,7 +17,6 @@ from kaito.plan.status import (
     status_with,
 )
 from kaito.plan.training import progress_of
-from kaito.plan.tuning import finished
 from kaito.plan.verdict import Failed, Ready, Verdict, is_open
 
 JOB_STARTED = "JobStarted"
@@ -28,7 +27,7 @@ def tuning_status(s: Snapshot, verdicts: Sequence[Verdict], *, generation: int) 
     """The whole status that the Workspace should have now. When the Job has ended, its machines say nothing more."""
     work = [verdict for verdict in verdicts if CONDITION_OF_GATE[verdict.gate] in WORKLOAD_CONDITIONS]
     job = next((verdict for verdict in work if verdict.gate == JOB_GATE), None)
-    machines = () if finished(s) else tuple(machine_conditions(s, verdicts))
+    machines = () if s.end else tuple(machine_conditions(s, verdicts))
     started = _started(work, job)
     is_done = isinstance(job, Ready)
     closed = [verdict for verdict in verdicts if not is_open(verdict)]

@@ -90,7 +90,7 @@ def _inputs(s: Snapshot, root: RootMeta, ws: Workspace, sizing: Sizing) -> tuple
 def _observed(s: Snapshot, kind: ResourceKind, name: str) -> Child | None:
     if kind == SERVICE:
         return s.view.service(s.ref.namespace, name)
-    return s.workload if kind == s.workload_kind else s.view.budget(s.ref)
+    return s.workload if kind == s.work.kind else s.view.budget(s.ref)
 
 
 def _bodies(s: Snapshot, root: RootMeta, ws: Workspace, sizing: Sizing) -> Iterator[tuple[ResourceKind, Json]]:

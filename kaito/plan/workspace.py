@@ -40,10 +40,10 @@ from kaito.plan.snapshot import Snapshot
 from kaito.plan.status import CONDITION_OF_GATE, WORKLOAD_CONDITIONS, invalid_status, workspace_status
 from kaito.plan.timeline import note_stages
 from kaito.plan.training import ask_again_s, ask_progress
-from kaito.plan.tuning import finished
 from kaito.plan.tuning_status import JOB_GATE, tuning_status
 from kaito.plan.verdict import Verdict, Waiting, is_open
 from kaito.plan.wanted import children, machine_order
+from kaito.plan.work import MODEL_SERVER, TRAINING, Work
 from kaito.settings import PlanSettings
 from kaito.state.view import ClusterView, InvalidObject
 
@@ -100,11 +100,11 @@ def observe(view: ClusterView, ref: ObjectRef, now: datetime, settings: PlanSett
         return None
     root = root_meta(found)
     sizing = size_workspace(view, root, found, settings)
-    return snapshot_of(view, root, sizing, _workload_kind(found), now, settings)
+    return snapshot_of(view, root, sizing, _work_of(found), now, settings)
 
 
-def _workload_kind(ws: Workspace) -> ResourceKind:
-    return JOB if ws.tuning else STATEFUL_SET
+def _work_of(ws: Workspace) -> Work:
+    return TRAINING if ws.tuning else MODEL_SERVER
 
 
 def _plan_invalid(root: RootMeta, found: InvalidObject, now: datetime) -> Plan:
@@ -116,9 +116,9 @@ def _plan_invalid(root: RootMeta, found: InvalidObject, now: datetime) -> Plan:
 
 def _plan_valid(view: ClusterView, root: RootMeta, ws: Workspace, now: datetime, settings: PlanSettings) -> Plan:
     sizing = size_workspace(view, root, ws, settings)
-    s = snapshot_of(view, root, sizing, _workload_kind(ws), now, settings)
+    s = snapshot_of(view, root, sizing, _work_of(ws), now, settings)
     provisioner = provisioner_of(view, root.ref, settings)
-    if finished(s):
+    if s.end is not None:
         # Machines may come and go as they like, and so may pods: what was to be done is done, or given up.
         over = tuple(verdict for verdict in judge_all(s) if verdict.gate == JOB_GATE)
         status = tuning_status(s, over, generation=root.generation)

@@ -5,27 +5,25 @@ from __future__ import annotations
 from datetime import datetime
 
 from kaito.api.core import Pod
-from kaito.api.meta import condition
-from kaito.api.workloads import JOB, Job
+from kaito.api.meta import Condition
 from kaito.plan.ownership import is_child
-from kaito.plan.snapshot import Snapshot, latest, parse_time, pod_ref, transition_time
+from kaito.plan.snapshot import Snapshot, latest, parse_time, pod_ref
 from kaito.plan.training import progress_of
 from kaito.plan.verdict import Failed, Ready, Verdict, Waiting
 
 NAME = "JobSucceeded"
 CONDITION = "WorkspaceSucceeded"
+GOAL = "end"
 
 
 def judge(s: Snapshot) -> Verdict | None:
-    if s.workload_kind != JOB:
-        return None
-    job = s.workload
-    if not isinstance(job, Job) or not is_child(job.metadata, s.uid) or job.metadata.deletion_timestamp:
-        return s.later(NAME, "the Job does not exist yet")
-    if job.is_complete:
-        return Ready(NAME, "the adapter is written", s.workload_ref, transition_time(job.status.conditions, "Complete"))
-    if job.is_failed:
-        return _failed(s, job)
+    found = s.workload
+    if found is None or not is_child(found.metadata, s.uid) or found.metadata.deletion_timestamp:
+        return s.later(NAME, f"the {s.work.kind.kind} does not exist yet")
+    if s.end is not None and s.end.type == "Failed":
+        return _failed(s, s.end)
+    if s.end is not None:
+        return Ready(NAME, "the adapter is written", s.workload_ref, parse_time(s.end.last_transition_time))
     running = next((pod for pod in s.pods if _started(pod)), None)
     if running is None:
         return s.later(NAME, "no container of the Job runs")
@@ -35,14 +33,13 @@ def judge(s: Snapshot) -> Verdict | None:
     return Waiting(NAME, "Training", message, pod_ref(running), step, _since(running))
 
 
-def _failed(s: Snapshot, job: Job) -> Failed:
+def _failed(s: Snapshot, end: Condition) -> Failed:
     """The pods of a Job that is given up are deleted with their logs: what they said is remembered in the status."""
-    found = condition(job.status.conditions, "Failed")
-    words = _remembered(s) or (found.message if found else "")
+    words = _remembered(s) or end.message
     step = "correct what it names, then delete the Job to try again: " + (
         f"kubectl delete job {s.ref.name} -n {s.ref.namespace}"
     )
-    return Failed(NAME, "JobFailed", words, s.workload_ref, step, transition_time(job.status.conditions, "Failed"))
+    return Failed(NAME, "JobFailed", words, s.workload_ref, step, parse_time(end.last_transition_time))
 
 
 def _remembered(s: Snapshot) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from kaito.api.core import Pod
-from kaito.api.workloads import JOB
 from kaito.plan.snapshot import (
     Snapshot,
     has_crashed,
@@ -19,11 +18,10 @@ from kaito.plan.verdict import Ready, Verdict, Waiting, at_least
 
 NAME = "ServerReady"
 CONDITION = "InferenceReady"
+GOAL = "answer"
 
 
 def judge(s: Snapshot) -> Verdict | None:
-    if s.workload_kind == JOB:
-        return None  # nobody waits for an answer of a Job
     verdicts = [_judge_pod(s, pod) for pod in s.pods if not pod.metadata.deletion_timestamp]
     return at_least(NAME, s.needed, verdicts, what="pods ready", root=s.ref)
 

@@ -6,8 +6,6 @@ from datetime import datetime
 
 from kaito.api.core import SERVICE
 from kaito.api.meta import ObjectRef
-from kaito.api.names import headless_service_name
-from kaito.api.workloads import JOB
 from kaito.plan.ownership import is_child
 from kaito.plan.repairs import contested
 from kaito.plan.snapshot import Snapshot, parse_time
@@ -23,9 +21,7 @@ def judge(s: Snapshot) -> Verdict | None:
 
 def _taken_service(s: Snapshot) -> Failed | None:
     """Without its Services nobody reaches the server: somebody else's Service of that name is a failure, too."""
-    if s.workload_kind == JOB:
-        return None  # a Job has no Services
-    for name in (s.ref.name, headless_service_name(s.ref.name)):
+    for name in s.work.services(s.ref.name):
         found = s.view.service(s.ref.namespace, name)
         if found is not None and not is_child(found.metadata, s.uid):
             return _taken(s, SERVICE.ref(s.ref.namespace, name), parse_time(found.metadata.creation_timestamp))
