@@ -52,6 +52,7 @@ class Operator:
         on_trouble: Callable[[KindRow, Exception], None] = lambda _row, _error: None,
         on_expired: Callable[[Expectation], None] = lambda _: None,
         on_write: Callable[[str, str], None] = lambda _verb, _outcome: None,
+        waited: Callable[[float], None] = lambda _seconds: None,
     ) -> None:
         self.graph = StateGraph(
             KINDS,
@@ -82,6 +83,7 @@ class Operator:
             is_open=self.is_open,
             observe=self._ended,
             on_expired=on_expired,
+            waited=waited,
         )
         self.supervisor = Supervisor(client, KINDS, self, rng=rng, on_trouble=on_trouble)
 

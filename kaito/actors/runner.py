@@ -36,7 +36,8 @@ class Runner:
     """At most one task per key; a slow or failing root never delays another.
 
     `is_open`: everything a decision reads is synced, and we lead. `observe(item, plan, outcome, seconds)` is told of
-    every turn, `on_expired` of every write that was never seen again.
+    every turn, `on_expired` of every write that was never seen again, `waited(seconds)` of how long a root that was due
+    had to wait for its turn.
     """
 
     def __init__(
@@ -50,6 +51,7 @@ class Runner:
         is_open: Callable[[], bool],
         observe: Observer = lambda *_: None,
         on_expired: Callable[[Expectation], None] = lambda _: None,
+        waited: Callable[[float], None] = lambda _seconds: None,
         concurrency: int = CONCURRENCY,
     ) -> None:
         self.queue = WorkQueue()
@@ -57,6 +59,7 @@ class Runner:
         self._planner, self._applier, self._expectations = planner, applier, expectations
         self._now, self._rng, self._is_open = now, rng, is_open
         self._observe, self._on_expired, self._concurrency = observe, on_expired, concurrency
+        self._waited = waited
         self._parked: set[ObjectRef] = set()  # dirtied while they wait for a write to be seen
         self._wake = anyio.Event()
 
@@ -102,6 +105,7 @@ class Runner:
                 self.queue.done(item.ref)  # parked until the expectations are met or expire
                 self._parked.add(item.ref)
                 continue
+            self._waited(max(0.0, anyio.current_time() - item.due_s))
             whole = self._planner(item.ref, self._now())
             plan = self._paced(whole)
             if self._applier.tell(plan):

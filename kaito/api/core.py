@@ -111,6 +111,17 @@ class ConfigMap(msgspec.Struct, frozen=True, gc=False):
     data: dict[str, str] = {}
 
 
+class PersistentVolumeClaimStatus(msgspec.Struct, frozen=True, gc=False):
+    capacity: dict[str, str | int] = {}
+
+
+class PersistentVolumeClaim(msgspec.Struct, frozen=True, gc=False):
+    """Only what was given, and to whom."""
+
+    metadata: ObjectMeta = ObjectMeta()
+    status: PersistentVolumeClaimStatus = PersistentVolumeClaimStatus()
+
+
 class StorageClass(msgspec.Struct, frozen=True, gc=False):
     """Only whether it exists matters."""
 

@@ -21,7 +21,7 @@ from kaito.actors.metrics import OperatorMetrics
 from kaito.actors.models import Hub
 from kaito.actors.outcome import Outcome, Retry, Settled, Terminal
 from kaito.actors.queue import WorkItem
-from kaito.api.workspace import WORKSPACE, Workspace
+from kaito.api.workspace import WORKSPACE
 from kaito.cli.hub import add_hub_arguments, hub_endpoint, open_hub
 from kaito.cli.journal_file import write_journal, write_on_signal
 from kaito.cli.signals import run_until_signal
@@ -229,11 +229,10 @@ async def _operate_with(
         on_trouble=lambda row, error: log.warning(Event.WATCH_FAILED, kind=row.kind.plural, error=str(error)),
         on_expired=lambda opened: log.warning(Event.EXPECTATION_EXPIRED, root=str(opened.root), ref=str(opened.ref)),
         on_write=lambda verb, outcome: metrics.writes.labels(verb, outcome).inc(),
+        waited=lambda seconds: metrics.queue_seconds.observe(seconds),  # noqa: PLW0108 (made below)
     )
     metrics = OperatorMetrics(
-        workspaces=lambda: [
-            item for _, item in operator.graph.stores[WORKSPACE].items() if isinstance(item, Workspace)
-        ],
+        operator.graph,
         queue_depth=lambda: len(operator.runner.queue),
         watch_ages_s=lambda: operator.supervisor.ages_s(anyio.current_time()),
     )

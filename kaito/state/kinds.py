@@ -12,12 +12,14 @@ from kaito.api.core import (
     CONFIG_MAP,
     CUSTOM_RESOURCE_DEFINITION,
     NODE,
+    PERSISTENT_VOLUME_CLAIM,
     POD,
     SERVICE,
     STORAGE_CLASS,
     ConfigMap,
     CustomResourceDefinition,
     Node,
+    PersistentVolumeClaim,
     Pod,
     Service,
     StorageClass,
@@ -138,6 +140,7 @@ KINDS: tuple[KindRow, ...] = (
     ),
     KindRow(CONTROLLER_REVISION, ControllerRevision, revision_edges, verbs=OWN, label_selector=REVISION_OF_LABEL),
     KindRow(STORAGE_CLASS, StorageClass, no_edges),
+    KindRow(PERSISTENT_VOLUME_CLAIM, PersistentVolumeClaim, no_edges, label_selector=LABEL_WORKSPACE),  # for metrics
     KindRow(CONFIG_MAP, ConfigMap, no_edges, by_name=True),
     KindRow(CUSTOM_RESOURCE_DEFINITION, CustomResourceDefinition, no_edges),
 )
