@@ -21,6 +21,7 @@ WORD = re.compile(r"[^\W_]+", re.UNICODE)
 HUMPS = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+|[^\WA-Za-z\d_]+")
 # Scripts written without spaces are indexed by pairs of characters, as Lucene's CJK analyser does.
 UNSPACED = re.compile(r"[\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\uac00-\ud7af\u0e00-\u0e7f]+")
+ANALYSIS = 1  # one more with every change of what `terms` returns: snapshots hold terms
 EXACT = "="  # marks an identifier as a whole; no word begins with it
 TERM_CHARACTERS_MAX = 128
 _thread = local()

@@ -163,12 +163,12 @@ class Catalogue:
         self.next_number = turn.next_number
         self._size_bytes = turn.size_bytes
 
-    def restore(self, documents: Sequence[Document], next_number: int) -> None:
+    def restore(self, documents: Sequence[Document]) -> None:
         for document in documents:
             self._documents[document.doc_id] = document
             self._ids_by_text.setdefault(text_id(document.text), {})[document.doc_id] = None
             self._size_bytes += size_of(document)
-        self.next_number = max([next_number, *(numbers_of(document).stop for document in documents)])
+        self.next_number = max((numbers_of(document).stop for document in documents), default=0)
 
 
 @dataclass(slots=True)

@@ -36,6 +36,17 @@ class Segment:
     fields: Postings  # metadata, one term a `key=value`
     lengths: Float32s  # [n] terms in the row
 
+    @classmethod
+    def of(
+        cls, documents: Sequence[Document], counts: Int64s, words: Postings, fields: Postings, lengths: Float32s
+    ) -> Segment:
+        """`counts` [d]: nodes of each document."""
+        first_rows = np.cumsum(counts) - counts
+        document_of = np.repeat(np.arange(len(documents), dtype=np.int32), counts)
+        firsts = np.fromiter((document.first_number for document in documents), np.int64, len(documents))
+        numbers = firsts[document_of] + np.arange(len(document_of)) - first_rows[document_of]
+        return cls(tuple(documents), first_rows, document_of, numbers, words, fields, lengths)
+
     def __len__(self) -> int:
         return len(self.numbers)
 
@@ -47,19 +58,9 @@ class Segment:
 def build_segment(documents: Sequence[Document], words: Sequence[Int64s], fields: Sequence[Int64s]) -> Segment:
     """`words`: one array of terms a node, in the documents' order; `fields`: one a document."""
     counts = np.fromiter((len(document.nodes) for document in documents), np.int64, len(documents))
-    first_rows = np.cumsum(counts) - counts
-    document_of = np.repeat(np.arange(len(documents), dtype=np.int32), counts)
-    firsts = np.fromiter((document.first_number for document in documents), np.int64, len(documents))
-    offsets = np.arange(len(document_of)) - first_rows[document_of]
-    return Segment(
-        tuple(documents),
-        first_rows,
-        document_of,
-        firsts[document_of] + offsets,
-        Postings.build(words),
-        Postings.build([fields[position] for position in document_of.tolist()]),
-        np.fromiter((len(terms) for terms in words), np.float32, len(words)),
-    )
+    by_node = [terms for terms, count in zip(fields, counts.tolist(), strict=True) for _ in range(count)]
+    lengths = np.fromiter((len(terms) for terms in words), np.float32, len(words))
+    return Segment.of(documents, counts, Postings.build(words), Postings.build(by_node), lengths)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import Executor
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeAlias, TypeVar
 
 import numpy as np
@@ -15,7 +15,7 @@ import structlog
 
 from kaito.logs import Event
 from kaito.rag.analysis import terms
-from kaito.rag.changes import Catalogue, Deletion, Insertion, Job, Overtaken, Turn, Update
+from kaito.rag.changes import Catalogue, Deletion, Insertion, Job, Overtaken, Turn, Update, numbers_of
 from kaito.rag.embed import Embedding
 from kaito.rag.generation import (
     Document,
@@ -26,8 +26,9 @@ from kaito.rag.generation import (
     field_terms,
 )
 from kaito.rag.ingest import Prepared, prepare, with_metadata
+from kaito.rag.persist.columns import columns_of, segment_of
 from kaito.rag.persist.folder import IndexFolder
-from kaito.rag.persist.records import Change, End, vector_rows
+from kaito.rag.persist.records import Change, Columns, Content, End, vector_rows
 from kaito.rag.postings import Float32s, Vocabulary
 from kaito.rag.settings import Limits
 from kaito.rag.vectors import VectorEntry, VectorStore, VectorView
@@ -82,6 +83,7 @@ class Index:
         self._writer: asyncio.Task[None] | None = None
         self._upkeep: asyncio.Task[None] | None = None
         self._is_closed = False
+        self._was_written = False
         self._turn_lock = asyncio.Lock()
 
     # -- what requests do
@@ -183,6 +185,7 @@ class Index:
         if entries and not embedded:
             await self.store.add(entries)
         change = turn.change(with_vectors=embedded)
+        self._was_written = True
         await self._in_thread(lambda: self.folder.append(change))
         if entries and embedded:
             await self.store.add(entries)
@@ -224,31 +227,45 @@ class Index:
 
     # -- life
 
-    async def restore(self, changes: Sequence[Change], next_number: int, *, is_copy: bool = False) -> None:
+    async def restore(self, contents: Sequence[Content], next_number: int, *, is_copy: bool = False) -> None:
         """Takes in what the folder had. Before anything else is asked of the index.
 
         `is_copy`: of another index, so that an external store has none of the vectors yet.
         """
-        documents, vectors = await self._in_thread(lambda: _replay(changes, self.folder.header.dimensions))
-        if documents:
-            missing = [document for document in documents if document.doc_id not in vectors]
-            if missing and (is_copy or self.store.is_embedded):  # what was persisted from an external store
-                rows = await self._embedding.documents([text for one in missing for text in embedded_texts(one)])
-                counts = np.cumsum([len(one.nodes) for one in missing])[:-1]
-                vectors.update(zip((one.doc_id for one in missing), np.split(rows, counts), strict=True))
-            await self.store.add(
-                [entry for one in documents if one.doc_id in vectors for entry in entries_of(one, vectors[one.doc_id])]
-            )
-            parts = await self._in_thread(lambda: self._restored(documents))
-        else:
-            parts = []
-        self.reading = Reading(self.reading.generation.changed(parts), self.store.view())
-        self._catalogue.restore(documents, next_number)
+        self._was_written = bool(contents)
+        replayed = await self._in_thread(lambda: replay(contents, self.folder.header.dimensions))
+        documents, vectors = replayed.documents, replayed.vectors
+        missing = [document for document in documents if document.doc_id not in vectors]
+        if missing and (is_copy or self.store.is_embedded):  # what was persisted from an external store
+            rows = await self._embedding.documents([text for one in missing for text in embedded_texts(one)])
+            counts = np.cumsum([len(one.nodes) for one in missing])[:-1]
+            vectors.update(zip((one.doc_id for one in missing), np.split(rows, counts), strict=True))
+        entries = await self._in_thread(
+            lambda: [entry for one in documents if one.doc_id in vectors for entry in entries_of(one, vectors)]
+        )
+        await self.store.add(entries)
+        await self._in_thread(lambda: self._take_in(replayed))
+        self._catalogue.next_number = max(self._catalogue.next_number, next_number)
+        self.reading = Reading(self.reading.generation, self.store.view())
         self._upkeep = asyncio.create_task(self._tend(), name=f"upkeep of {self.name}")
 
-    def _restored(self, documents: Sequence[Document]) -> list[Part]:
-        words = [terms(text) for document in documents for text in embedded_texts(document)]
-        return [self._part(documents, words, [field_terms(document.metadata) for document in documents])]
+    def _take_in(self, replayed: Replayed) -> None:
+        generation, rest = self.reading.generation, replayed.documents
+        parts: list[Part] = []
+        if (covered := replayed.covered) is not None and (segment := segment_of(*covered)) is not None:
+            documents, columns = covered
+            vocabulary, of_fields = Vocabulary.of(columns.words), Vocabulary.of(columns.fields)
+            generation = replace(generation, vocabulary=vocabulary, vocabulary_of_fields=of_fields)
+            alive, known = {id(one) for one in rest}, {id(one) for one in documents}
+            gone = [number for one in documents if id(one) not in alive for number in numbers_of(one)]
+            parts = _without([Part.whole(segment)], gone)
+            rest = [one for one in rest if id(one) not in known]
+        self.reading = Reading(generation, self.reading.vectors)
+        if rest:
+            words = [terms(text) for document in rest for text in embedded_texts(document)]
+            parts.append(self._part(rest, words, [field_terms(document.metadata) for document in rest]))
+        self.reading = Reading(generation.changed(compacted(parts)), self.reading.vectors)
+        self._catalogue.restore(replayed.documents)
 
     async def _tend(self) -> None:
         """Upkeep after writes: the store's own, and a snapshot when the log has outgrown the last one."""
@@ -269,26 +286,32 @@ class Index:
                 return
             number = await self._in_thread(self.folder.rotate)
             reading, next_number = self.reading, self._catalogue.next_number
-        changes, end = await self.contents(reading, next_number)
-        await self._in_thread(lambda: self.folder.write_snapshot(number, changes, end))
+        contents, end = await self.contents(reading, next_number)
+        await self._in_thread(lambda: self.folder.write_snapshot(number, contents, end))
 
     async def contents(
         self, reading: Reading | None = None, next_number: int | None = None
-    ) -> tuple[list[Change], End]:
+    ) -> tuple[list[Content], End]:
         """All there is in a reading, as the records of a snapshot."""
         if reading is None or next_number is None:
             reading, next_number = self.reading, self._catalogue.next_number
-        documents = list(reading.generation.documents())
-        changes: list[Change] = []
+        documents, columns = await self._in_thread(lambda: columns_of(reading.generation))
+        contents: list[Content] = []
         for start in range(0, len(documents), SNAPSHOT_DOCUMENTS):
-            chunk = tuple(documents[start : start + SNAPSHOT_DOCUMENTS])
-            numbers = [one.first_number + at for one in chunk for at in range(len(one.nodes))]
-            rows = b""
-            if self.store.is_embedded:
-                found = await reading.vectors.vectors(numbers)
-                rows = b"".join(found[number].astype("<f4").tobytes() for number in numbers)
-            changes.append(Change(documents=chunk, vectors=rows))
-        return changes, End(documents=len(documents), next_number=next_number)
+            chunk = documents[start : start + SNAPSHOT_DOCUMENTS]
+            numbers = [number for one in chunk for number in numbers_of(one)]
+            rows = await reading.vectors.vectors(numbers) if self.store.is_embedded else {}
+            joined = b"".join(rows[number].astype("<f4").tobytes() for number in numbers) if rows else b""
+            contents.append(Change(documents=chunk, vectors=joined))
+        if columns is not None:
+            contents.append(columns)
+        return contents, End(documents=len(documents), next_number=next_number)
+
+    async def close_if_unwritten(self) -> bool:
+        """Whether nothing has ever been written, and from now on nothing will be; `close` ends it then."""
+        async with self._turn_lock:
+            self._is_closed = self._is_closed or not self._was_written
+            return not self._was_written
 
     async def close(self) -> None:
         """Ends the writer after its turn; what still waits fails with IndexClosed."""
@@ -322,11 +345,26 @@ def _without(parts: Sequence[Part], numbers: Sequence[int]) -> list[Part]:
     return kept
 
 
-def _replay(changes: Sequence[Change], dimensions: int) -> tuple[list[Document], dict[str, Float32s]]:
-    """(documents in order, the vectors that the records carry)."""
+@dataclass(frozen=True, slots=True)
+class Replayed:
+    """`documents` in order; `vectors` that the records carry, by document id; `covered`: a snapshot's documents and
+    their columns.
+    """
+
+    documents: list[Document]
+    vectors: dict[str, Float32s]
+    covered: tuple[list[Document], Columns] | None
+
+
+def replay(contents: Sequence[Content], dimensions: int) -> Replayed:
+    """Takes CPU time: for a worker thread."""
     documents: dict[str, Document] = {}
     vectors: dict[str, Float32s] = {}
-    for change in changes:
+    covered: tuple[list[Document], Columns] | None = None
+    for change in contents:
+        if isinstance(change, Columns):
+            covered = (list(documents.values()), change)
+            continue
         for doc_id in change.removed:
             documents.pop(doc_id, None)
             vectors.pop(doc_id, None)
@@ -338,15 +376,16 @@ def _replay(changes: Sequence[Change], dimensions: int) -> tuple[list[Document],
             if len(rows):
                 vectors[document.doc_id] = rows[at : at + len(document.nodes)]
                 at += len(document.nodes)
-    return sorted(documents.values(), key=lambda one: one.first_number), vectors
+    return Replayed(sorted(documents.values(), key=lambda one: one.first_number), vectors, covered)
 
 
 def embedded_texts(document: Document) -> list[str]:
     return [with_metadata(node, document.metadata) for node in document.nodes]
 
 
-def entries_of(document: Document, vectors: Float32s) -> list[VectorEntry]:
+def entries_of(document: Document, vectors: Mapping[str, Float32s]) -> list[VectorEntry]:
+    rows = vectors[document.doc_id]
     return [
-        VectorEntry(document.first_number + at, vectors[at], document.doc_id, node, document.metadata)
+        VectorEntry(document.first_number + at, rows[at], document.doc_id, node, document.metadata)
         for at, node in enumerate(document.nodes)
     ]

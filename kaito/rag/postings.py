@@ -23,8 +23,19 @@ class Vocabulary:
     def __init__(self) -> None:
         self._numbers: dict[str, int] = {}
 
+    @classmethod
+    def of(cls, terms: Sequence[str]) -> Vocabulary:
+        """`terms`: by their numbers."""
+        vocabulary = cls()
+        vocabulary._numbers = dict(zip(terms, range(len(terms)), strict=True))
+        return vocabulary
+
     def __len__(self) -> int:
         return len(self._numbers)
+
+    def terms(self) -> tuple[str, ...]:
+        """By their numbers."""
+        return tuple(self._numbers)
 
     def intern(self, terms: Iterable[str]) -> Int64s:
         numbers = self._numbers

@@ -21,7 +21,7 @@ from kaito.rag.index import Given, Index, IndexClosed
 from kaito.rag.persist.disk import Disk, write_whole
 from kaito.rag.persist.folder import IndexDamaged, IndexFolder, read_snapshot, snapshot_pieces
 from kaito.rag.persist.paths import LIVE_FOLDER, PERSISTED_FILE, confined
-from kaito.rag.persist.records import Change, End, Header
+from kaito.rag.persist.records import Content, End, Header
 from kaito.rag.settings import RagSettings
 from kaito.rag.vectors import VectorStore
 
@@ -81,8 +81,12 @@ class Indexes:
             try:
                 return await index.insert(given)
             except IndexClosed:
-                if self._indexes.get(name) is index:
-                    raise
+                async with self._opening:  # whoever closed it has replaced it by then
+                    if self._indexes.get(name) is index:
+                        raise
+            except BaseException:  # cancellation, too
+                await asyncio.shield(self._drop_unwritten(index))
+                raise
 
     async def _create(self, name: str) -> Index:
         async with self._opening:
@@ -115,6 +119,12 @@ class Indexes:
                 raise NoSuchIndex(name)
             await self._retire(index)
 
+    async def _drop_unwritten(self, index: Index) -> None:
+        """An index that was made for documents that were then refused goes; who waits to write to it makes another."""
+        async with self._opening:
+            if self._indexes.get(index.name) is index and await index.close_if_unwritten():
+                await self._retire(index)
+
     async def _retire(self, index: Index) -> None:
         path = index.folder.path
         gone = path.with_name(f"{path.name}.deleted")
@@ -134,12 +144,12 @@ class Indexes:
         """
         index = self.get(name)
         shown, folder = confined(self.settings.storage, path, name)
-        changes, end = await index.contents()
+        contents, end = await index.contents()
         header = index.folder.header
 
         def write() -> None:
             self._disk.make_folder(folder)
-            write_whole(self._disk, folder / PERSISTED_FILE, snapshot_pieces(header, changes, end))
+            write_whole(self._disk, folder / PERSISTED_FILE, snapshot_pieces(header, contents, end))
 
         await self._in_thread(write)
         return shown
@@ -155,7 +165,7 @@ class Indexes:
             if not folder.is_dir():
                 raise FileNotFoundError(f"Path does not exist: {shown}")
             raise IndexDamaged(f"{shown}: there is no whole {PERSISTED_FILE} in it, as POST /persist writes it")
-        old, changes, end = whole
+        old, contents, end = whole
         if fault := self._misfit(old):
             raise IndexUnusable(fault)
         async with self._opening:
@@ -163,15 +173,15 @@ class Indexes:
                 raise IndexExists(f"Index '{name}' already exists. Use overwrite=true to replace it.")
             if before is None:
                 self._check_quota()
-            await self._adopt(name, changes, end, before)
+            await self._adopt(name, contents, end, before)
         return shown
 
-    async def _adopt(self, name: str, changes: Sequence[Change], end: End, before: Index | None) -> None:
+    async def _adopt(self, name: str, contents: Sequence[Content], end: End, before: Index | None) -> None:
         header = self._header(name)
         folder = await self._in_thread(
-            lambda: IndexFolder.create_from(self._root / header.uid, header, changes, end, self._disk)
+            lambda: IndexFolder.create_from(self._root / header.uid, header, contents, end, self._disk)
         )
-        index = await self._open(folder, changes, end.next_number, is_copy=True)
+        index = await self._open(folder, contents, end.next_number, is_copy=True)
         if before is not None:
             await self._retire(before)
         self._indexes[name] = index
@@ -181,7 +191,7 @@ class Indexes:
     async def open_all(self) -> None:
         """Opens what is on disk. An index that cannot be opened is reported, and does not stop the others."""
         await self._in_thread(lambda: self._disk.make_folder(self._root))
-        found: list[tuple[IndexFolder, list[Change], int]] = []
+        found: list[tuple[IndexFolder, list[Content], int]] = []
         for path in await self._in_thread(lambda: [one for one in self._root.iterdir() if one.is_dir()]):
             if path.suffix in (".tmp", ".deleted"):
                 await self._in_thread(partial(shutil.rmtree, path, ignore_errors=True))
@@ -190,10 +200,10 @@ class Indexes:
                 found.append(await self._in_thread(partial(IndexFolder.recover, path, self._disk)))
             except (IndexDamaged, OSError) as error:
                 structlog.get_logger().error(Event.INDEX_UNUSABLE, path=str(path), reason=str(error))
-        for folder, changes, number in sorted(found, key=lambda one: one[0].header.created):
-            await self._open_found(folder, changes, number)
+        for folder, contents, number in sorted(found, key=lambda one: one[0].header.created):
+            await self._open_found(folder, contents, number)
 
-    async def _open_found(self, folder: IndexFolder, changes: Sequence[Change], next_number: int) -> None:
+    async def _open_found(self, folder: IndexFolder, contents: Sequence[Content], next_number: int) -> None:
         name = folder.header.name
         fault = self._misfit(folder.header)
         if not fault and (older := self._indexes.pop(name, None)) is not None:
@@ -208,7 +218,7 @@ class Indexes:
                 self.unusable[name] = fault
             folder.close()
             return
-        self._indexes[name] = await self._open(folder, changes, next_number)
+        self._indexes[name] = await self._open(folder, contents, next_number)
 
     def _misfit(self, header: Header) -> str:
         if header.dimensions == self.embedding.dimensions:
@@ -220,12 +230,12 @@ class Indexes:
         )
 
     async def _open(
-        self, folder: IndexFolder, changes: Sequence[Change], next_number: int, *, is_copy: bool = False
+        self, folder: IndexFolder, contents: Sequence[Content], next_number: int, *, is_copy: bool = False
     ) -> Index:
         store = await self._make_store(folder.header.uid, folder.header.dimensions)
         settings = self.settings
         index = Index(folder, store, self.embedding, self.threads, settings.limits, settings.snapshot_log_bytes)
-        await index.restore(changes, next_number, is_copy=is_copy)
+        await index.restore(contents, next_number, is_copy=is_copy)
         count = index.reading.generation.document_count
         structlog.get_logger().info(Event.INDEX_OPENED, index=index.name, documents=count)
         return index

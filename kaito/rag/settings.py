@@ -63,7 +63,7 @@ class RagSettings:
     guardrails_reload: bool = _env("OUTPUT_GUARDRAILS_HOT_RELOAD_ENABLED", True)
     api_keys: tuple[str, ...] = _env("KAITO_API_KEYS", ())
     api_key_file: str = _env("KAITO_API_KEY_FILE", "")
-    snapshot_log_bytes: int = _env("RAG_SNAPSHOT_LOG_BYTES", 64 << 20, ge=1 << 10)
+    snapshot_log_bytes: int = _env("RAG_SNAPSHOT_LOG_BYTES", 16 << 20, ge=1 << 10)
     log_format: Literal["auto", "console", "json"] = _env("KAITO_LOG_FORMAT", "auto")
     log_level: str = _env("KAITO_LOG_LEVEL", "info")
     limits: Limits = field(default_factory=Limits)

@@ -17,7 +17,7 @@ import structlog
 
 from kaito.logs import Event
 from kaito.rag.persist.disk import Disk, write_whole
-from kaito.rag.persist.records import Change, Damage, End, Header, Record, encode, scan
+from kaito.rag.persist.records import Change, Columns, Content, Damage, End, Header, Record, encode, scan
 
 SNAPSHOT, LOG = re.compile(r"snapshot-(\d{8})"), re.compile(r"log-(\d{8})")
 
@@ -56,11 +56,11 @@ class IndexFolder:
         return folder
 
     @classmethod
-    def create_from(cls, path: Path, header: Header, changes: Iterable[Change], end: End, disk: Disk) -> IndexFolder:
+    def create_from(cls, path: Path, header: Header, contents: Iterable[Content], end: End, disk: Disk) -> IndexFolder:
         """A folder that begins with a snapshot."""
         temporary = path.with_name(path.name + ".tmp")
         disk.make_folder(temporary)
-        size = write_whole(disk, temporary / "snapshot-00000001", snapshot_pieces(header, changes, end))
+        size = write_whole(disk, temporary / "snapshot-00000001", snapshot_pieces(header, contents, end))
         write_whole(disk, temporary / "log-00000001", [encode(header)])
         disk.rename(temporary, path)
         disk.sync_folder(path.parent)
@@ -69,15 +69,15 @@ class IndexFolder:
         return folder
 
     @classmethod
-    def recover(cls, path: Path, disk: Disk) -> tuple[IndexFolder, list[Change], int]:
-        """(the folder, ready to append; all changes; the next free number or 0). Raises IndexDamaged."""
+    def recover(cls, path: Path, disk: Disk) -> tuple[IndexFolder, list[Content], int]:
+        """(the folder, ready to append; all contents; the next free number or 0). Raises IndexDamaged."""
         logs, snapshots = _numbered(path, LOG), _numbered(path, SNAPSHOT)
-        changes: list[Change] = []
+        contents: list[Content] = []
         header: Header | None = None
         base, next_number = 0, 0
         for number in sorted(snapshots, reverse=True):
             if (whole := read_snapshot(snapshots[number])) is not None:
-                header, changes, end = whole
+                header, contents, end = whole
                 base, next_number = number, end.next_number
                 break
             _warn(snapshots[number], "this snapshot is damaged; an older one and its logs are read instead")
@@ -88,12 +88,12 @@ class IndexFolder:
             for record in _read_log(logs[number], disk):
                 header = header or (record if isinstance(record, Header) else None)
                 if isinstance(record, Change):
-                    changes.append(record)
+                    contents.append(record)
         if header is None:
             raise IndexDamaged(f"{path}: no header can be read")
         folder = cls(path, disk, header, snapshot_bytes=snapshots[base].stat().st_size if base else 0)
         folder._open_log(max([base, *logs]))
-        return folder, changes, next_number
+        return folder, contents, next_number
 
     def append(self, change: Change) -> None:
         """On disk when this returns. Raises StorageFull or OSError, and then nothing of it is there; ReadOnly."""
@@ -131,10 +131,10 @@ class IndexFolder:
         self._open_log(number)
         return number
 
-    def write_snapshot(self, number: int, changes: Iterable[Change], end: End) -> None:
-        """`changes`: all there was when `rotate` gave `number`. May run while others append."""
+    def write_snapshot(self, number: int, contents: Iterable[Content], end: End) -> None:
+        """`contents`: all there was when `rotate` gave `number`. May run while others append."""
         target = self.path / f"snapshot-{number:08}"
-        self.snapshot_bytes = write_whole(self.disk, target, snapshot_pieces(self.header, changes, end))
+        self.snapshot_bytes = write_whole(self.disk, target, snapshot_pieces(self.header, contents, end))
         kept = sorted(_numbered(self.path, SNAPSHOT))[-2:]
         oldest = kept[0] if len(kept) == 2 else 0
         for pattern in (SNAPSHOT, LOG):
@@ -161,14 +161,14 @@ class IndexFolder:
             self.log_bytes = len(data)
 
 
-def snapshot_pieces(header: Header, changes: Iterable[Change], end: End) -> Iterator[bytes]:
+def snapshot_pieces(header: Header, contents: Iterable[Content], end: End) -> Iterator[bytes]:
     yield encode(header)
-    for change in changes:
-        yield encode(change)
+    for one in contents:
+        yield encode(one)
     yield encode(end)
 
 
-def read_snapshot(path: Path) -> tuple[Header, list[Change], End] | None:
+def read_snapshot(path: Path) -> tuple[Header, list[Content], End] | None:
     """None where any of it is damaged or missing."""
     records: list[Record] = []
     for record in _scan_file(path):
@@ -177,13 +177,13 @@ def read_snapshot(path: Path) -> tuple[Header, list[Change], End] | None:
         records.append(record)
     if len(records) < 2:
         return None
-    header, *changes, end = records
+    header, *rest, end = records
     if not isinstance(header, Header) or not isinstance(end, End):
         return None
-    whole = [change for change in changes if isinstance(change, Change)]
-    if sum(len(change.documents) for change in whole) != end.documents:
+    contents = [one for one in rest if isinstance(one, Change | Columns)]
+    if sum(len(one.documents) for one in contents if isinstance(one, Change)) != end.documents:
         return None
-    return header, whole, end
+    return header, contents, end
 
 
 def _scan_file(path: Path) -> Iterator[Record | Damage]:

@@ -42,6 +42,29 @@ class Change(msgspec.Struct, frozen=True, kw_only=True, tag="change"):
     vectors: bytes = b""
 
 
+class PostingColumns(msgspec.Struct, frozen=True, kw_only=True):
+    """`Postings`, little-endian: int64 terms and starts, int32 rows, uint16 counts."""
+
+    terms: bytes
+    starts: bytes
+    rows: bytes
+    counts: bytes
+
+
+class Columns(msgspec.Struct, frozen=True, kw_only=True, tag="columns"):
+    """Terms of all documents of the snapshot, which come before it. What has none is split into terms again.
+
+    `words`, `fields`: the vocabularies, by number; `lengths`: float32, little-endian, terms of each node.
+    """
+
+    analysis: int
+    words: tuple[str, ...]
+    fields: tuple[str, ...]
+    word_postings: PostingColumns
+    field_postings: PostingColumns
+    lengths: bytes
+
+
 class End(msgspec.Struct, frozen=True, kw_only=True, tag="end"):
     """Last record of a snapshot: what came before is all of it."""
 
@@ -49,7 +72,8 @@ class End(msgspec.Struct, frozen=True, kw_only=True, tag="end"):
     next_number: int
 
 
-Record: TypeAlias = Header | Change | End
+Content: TypeAlias = Change | Columns
+Record: TypeAlias = Header | Content | End
 _encoder = msgspec.msgpack.Encoder()
 _decoder: msgspec.msgpack.Decoder[Record] = msgspec.msgpack.Decoder(Record)
 
