@@ -12,7 +12,7 @@ import anyio
 
 from kaito.api.meta import Json
 
-ANSWER_TIMEOUT_S = 60.0
+ANSWER_TIMEOUT_S = 240.0  # 768 tokens of a model on two busy cores take more than a minute
 BODY_BYTES_MAX = 4 << 20
 LINE_BYTES_MAX = 1 << 20
 REACHED_WITHIN_S, RETRY_S = 10.0, 0.1
