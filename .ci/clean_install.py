@@ -97,7 +97,7 @@ def install(build: Build, work: Path) -> Path:
     tools = work / "tools"
     tools.mkdir()
     (tools / "python").symlink_to(getattr(sys, "_base_executable", sys.executable))
-    environment = clean() | {"PATH": f"{tools}:{os.environ['PATH']}", "PIP_QUIET": "1"}
+    environment = clean() | {"PATH": f"{tools}:{os.environ['PATH']}", "PIP_QUIET": "1", "PIP_NO_COMPILE": "1"}
     for step in build.runs:
         run(["/bin/sh", "-euc", step.replace(VENV, str(home))], cwd=source, env=environment)
     return home
@@ -139,13 +139,14 @@ def check(build: Build, home: Path, work: Path) -> None:
 
 
 def serve(build: Build, flags: list[str], work: Path, environment: dict[str, str]) -> None:
-    """Starts the image's server, waits for /health, and ends it by SIGTERM: its exit status must be 0."""
+    """Starts the image's server, waits until it is ready, and ends it by SIGTERM: its exit status must be 0."""
     port = free_port()
     with (work / "log").open("w") as log:
         command = [*build.entrypoint, *flags, f"--port={port}"]
         process = subprocess.Popen(command, cwd=work, env=environment, stdout=log, stderr=log)
     try:
-        await_health(f"http://127.0.0.1:{port}/health", process)
+        for path in ("/ready", "/health"):
+            await_answer(f"http://127.0.0.1:{port}{path}", process)
         process.send_signal(signal.SIGTERM)
         status = process.wait(timeout=60)
     except (TimeoutError, subprocess.TimeoutExpired) as error:
@@ -156,7 +157,7 @@ def serve(build: Build, flags: list[str], work: Path, environment: dict[str, str
         sys.exit(f"{build.name}: {status}\n{(work / 'log').read_text()[-4000:]}")
 
 
-def await_health(url: str, process: subprocess.Popen[bytes]) -> None:
+def await_answer(url: str, process: subprocess.Popen[bytes]) -> None:
     deadline_s = time.monotonic() + WITHIN_S
     while time.monotonic() < deadline_s:
         if process.poll() is not None:

@@ -25,6 +25,8 @@ FINALIZERS = {
 
 WORKSPACE_UID_ANNOTATION = "kaito.sh/workspace-uid"  # the root's, on each child
 DESIRED_HASH_ANNOTATION = "kaito.sh/desired-hash"  # on children: which desired body was applied last
+MADE_FOR_ANNOTATION = "kaito.sh/made-for"  # on workloads: a hash of what users asked for
+MADE_AS_ANNOTATION = "kaito.sh/made-as"  # on workloads: the pod template that was made of it, packed
 TUNING_HASH_ANNOTATION = "kaito.sh/tuning-hash"  # on Jobs: of the tuning section that it was made for
 UPSTREAM_REVISION_ANNOTATION = "workspace.kaito.io/revision"
 NODE_IMAGE_FAMILY_ANNOTATION = "kaito.sh/node-image-family"

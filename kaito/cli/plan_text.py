@@ -6,6 +6,8 @@ from collections.abc import Iterator, Sequence
 
 import yaml
 
+from kaito.api.meta import Json
+from kaito.api.names import MADE_AS_ANNOTATION
 from kaito.cli.memory_bar import memory_bar
 from kaito.cli.plan_report import command, images, summary
 from kaito.cli.planned import Planned, verb_of
@@ -108,9 +110,16 @@ def _step_lines(step: Step, *, brief: bool) -> Iterator[str]:
     if brief:
         return
     if isinstance(step.action, Create):
-        text = yaml.dump(step.action.body, Dumper=DUMPER, sort_keys=False, default_flow_style=False, width=100)
+        text = yaml.dump(_shown(step.action.body), Dumper=DUMPER, sort_keys=False, default_flow_style=False, width=100)
         yield from (f"  + {line}" for line in text.splitlines())
     yield from _change_lines(step)
+
+
+def _shown(body: Json) -> Json:
+    """Without the template of the pods packed in an annotation: it stands below in plain words."""
+    metadata = body["metadata"]
+    annotations = {k: v for k, v in (metadata.get("annotations") or {}).items() if k != MADE_AS_ANNOTATION}
+    return body | {"metadata": metadata | ({"annotations": annotations} if annotations else {})}
 
 
 def _change_lines(step: Step) -> Iterator[str]:

@@ -17,6 +17,7 @@ from kaito.api.nodepool import NODE_POOL
 from kaito.api.ragengine import RAGENGINE, RAGEngine
 from kaito.api.workloads import DEPLOYMENT, Child
 from kaito.plan.actions import Action, PatchRoot, Plan
+from kaito.plan.born import as_born, is_upgrade_asked
 from kaito.plan.children import reconcile_child
 from kaito.plan.deletion import plan_deletion
 from kaito.plan.desired.rag_workload import rag_deployment, rag_service
@@ -92,14 +93,21 @@ def rag_children(
     is_load_balancer = root.annotations.get(ENABLE_LOAD_BALANCER_ANNOTATION) == "True"
     service = rag_service(root.ref, owner, is_load_balancer=is_load_balancer)
     yield SERVICE, service, s.view.service(root.ref.namespace, root.ref.name)
+    retrieval = retrieval_of(s, root, rag, sizing)
     deployment = rag_deployment(
         root.ref,
         owner,
-        retrieval_of(s, root, rag, sizing),
+        retrieval,
         cloud_provider=s.settings.cloud_provider,
         capabilities=s.view.capabilities,
     )
-    yield DEPLOYMENT, deployment, s.workload
+    asked = {
+        "spec": rag.spec.model_dump(mode="json", by_alias=True, exclude_defaults=True),
+        "pins": dict(retrieval.pins),
+        "gpus": retrieval.gpus,
+    }
+    is_asked = is_upgrade_asked(root, s.settings.rag_image)
+    yield DEPLOYMENT, as_born(deployment, s.workload, inputs=asked, is_upgrade_asked=is_asked), s.workload
 
 
 def _plan_valid(view: ClusterView, root: RootMeta, rag: RAGEngine, now: datetime, settings: PlanSettings) -> Plan:

@@ -8,13 +8,19 @@ from typing import Any
 from kaito.api.core import SERVICE
 from kaito.api.meta import Json, ResourceKind
 from kaito.api.names import (
+    CONTAINER_RESOURCES_ANNOTATION,
     CREATED_BY_INFERENCE_SET_LABEL,
-    DESIRED_HASH_ANNOTATION,
+    DISABLE_BENCHMARK_ANNOTATION,
     ENABLE_LOAD_BALANCER_ANNOTATION,
+    INHERITED_LABELS,
     LOCAL_DISK_CLASS,
+    MADE_AS_ANNOTATION,
+    MADE_FOR_ANNOTATION,
     NODE_CLASS_NAME_ANNOTATION,
     NODE_IMAGE_FAMILY_ANNOTATION,
-    UPGRADE_LABEL,
+    PERFORMANCE_MODE_ANNOTATION,
+    RUNTIME_ANNOTATION,
+    USE_LOCAL_WEIGHTS_ANNOTATION,
 )
 from kaito.api.workloads import (
     JOB,
@@ -24,11 +30,11 @@ from kaito.api.workloads import (
     Child,
 )
 from kaito.api.workspace import Workspace
+from kaito.plan.born import as_born, is_upgrade_asked
 from kaito.plan.desired.disruption_budget import disruption_budget
 from kaito.plan.desired.inference_workload import inference_stateful_set
 from kaito.plan.desired.services import headless_service, inference_service
 from kaito.plan.desired.template_workload import template_stateful_set
-from kaito.plan.diff import desired_hash
 from kaito.plan.memo import Memo
 from kaito.plan.ownership import controller_reference
 from kaito.plan.provision.order import MachineOrder
@@ -39,6 +45,15 @@ from kaito.plan.snapshot import Snapshot
 from kaito.plan.tuning import tuning_body
 from kaito.settings import PlanSettings
 
+# What a user writes on a Workspace that reaches its pods.
+POD_ANNOTATIONS = (
+    RUNTIME_ANNOTATION,
+    PERFORMANCE_MODE_ANNOTATION,
+    USE_LOCAL_WEIGHTS_ANNOTATION,
+    CONTAINER_RESOURCES_ANNOTATION,
+    DISABLE_BENCHMARK_ANNOTATION,
+)
+MADE_MARKS = (MADE_FOR_ANNOTATION, MADE_AS_ANNOTATION)
 # What a server never lets change in a StatefulSet that exists.
 IMMUTABLE = ("selector", "serviceName", "podManagementPolicy", "volumeClaimTemplates")
 
@@ -80,7 +95,7 @@ def _inputs(s: Snapshot, root: RootMeta, ws: Workspace, sizing: Sizing) -> tuple
         (sizing, ws.inference, ws.tuning),
         (root.labels, root.annotations),
         node_pins(s, root),
-        (made.spec, made.metadata.annotation(DESIRED_HASH_ANNOTATION)) if made else None,
+        (made.spec, *(made.metadata.annotation(key) for key in MADE_MARKS)) if made else None,
         (s.settings, s.view.capabilities),
         s.view.has_storage_class(LOCAL_DISK_CLASS),
         s.view.config_map(root.ref.namespace, config) if config else None,
@@ -109,22 +124,7 @@ def _bodies(s: Snapshot, root: RootMeta, ws: Workspace, sizing: Sizing) -> Itera
 
 
 def _workload(s: Snapshot, root: RootMeta, ws: Workspace, sizing: Sizing, owner: Json) -> Json:
-    """The StatefulSet. An image that we once chose stays while only the operator's default has moved on.
-
-    Upgrading the operator must not restart every model server: the label kaito.sh/upgrade-to-version asks for that.
-    """
-    desired = _made_with(s, root, ws, sizing, owner, s.settings.inference_image)
-    born_with = _image_of(s)
-    if ws.inference is None or ws.inference.template is not None or not born_with or s.workload is None:
-        return desired
-    if root.labels.get(UPGRADE_LABEL) == _tag(s.settings.inference_image):
-        return desired
-    kept = _made_with(s, root, ws, sizing, owner, born_with)
-    is_as_made = s.workload.metadata.annotation(DESIRED_HASH_ANNOTATION) == desired_hash(kept)
-    return kept if is_as_made else desired
-
-
-def _made_with(s: Snapshot, root: RootMeta, ws: Workspace, sizing: Sizing, owner: Json, image: str) -> Json:
+    """The StatefulSet, its pods as they were made while nobody asks for others (`plan.born`)."""
     inference = ws.inference
     if inference is not None and inference.template is not None:
         body = template_stateful_set(
@@ -141,11 +141,29 @@ def _made_with(s: Snapshot, root: RootMeta, ws: Workspace, sizing: Sizing, owner
             root.ref,
             owner,
             root.labels,
-            serving_of(s, root, ws, sizing, image),
+            serving_of(s, root, ws, sizing, s.settings.inference_image),
             cloud_provider=s.settings.cloud_provider,
             capabilities=s.view.capabilities,
         )
-    return _as_first_made(body, s.workload)
+    return as_born(
+        _as_first_made(body, s.workload),
+        s.workload,
+        inputs=_asked(s, root, ws, sizing),
+        is_upgrade_asked=is_upgrade_asked(root, s.settings.inference_image),
+    )
+
+
+def _asked(s: Snapshot, root: RootMeta, ws: Workspace, sizing: Sizing) -> Json:
+    """All that users ask for which reaches the pods. What equals a default is left out: a new field is no new wish."""
+    inference = ws.inference.model_dump(mode="json", by_alias=True, exclude_defaults=True) if ws.inference else {}
+    return {
+        "inference": inference,
+        "labels": {key: root.labels[key] for key in INHERITED_LABELS if key in root.labels},
+        "annotations": {key: root.annotations[key] for key in POD_ANNOTATIONS if key in root.annotations},
+        "pins": dict(node_pins(s, root)),
+        "nodes": sizing.nodes,
+        "devices": {sizing.gpu_resource: sizing.gpus_per_pod},
+    }
 
 
 def _as_first_made(body: Json, observed: Child | None) -> Json:
@@ -158,14 +176,3 @@ def _as_first_made(body: Json, observed: Child | None) -> Json:
     template = spec["template"]
     labels = (template["metadata"].get("labels") or {}) | selected
     return body | {"spec": spec | {"template": template | {"metadata": template["metadata"] | {"labels": labels}}}}
-
-
-def _image_of(s: Snapshot) -> str:
-    if s.workload is None:
-        return ""
-    containers = s.workload.spec.get("template", {}).get("spec", {}).get("containers") or [{}]
-    return str(containers[0].get("image", ""))
-
-
-def _tag(image: str) -> str:
-    return image.rpartition(":")[2]

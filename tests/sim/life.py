@@ -61,6 +61,7 @@ class Life:
         self.server.on_commit = self._count
         self.client = LocalClient(self.server)
         self.claims_max: Counter[str] = Counter()  # by Workspace
+        self.settings = PlanSettings()  # of the operators that are started from now on
         self.is_elected = replicas > 1
         self.hub = SimulatedHub(Random(f"hub/{seed}"), "org/tiny")
         self.replicas = [self._replica(f"replica-{number}", Random(seed + 1 + number)) for number in range(replicas)]
@@ -162,7 +163,7 @@ class Life:
         )
         may_write = leadership.may_write if self.is_elected else lambda _deadline_s: True
         desk = Desk(self.hub, Random(f"desk/{replica.name}/{replica.lives}"))
-        operator = Operator(replica.client, PlanSettings(), now=now, rng=rng, hub=desk, may_write=may_write)  # type: ignore[arg-type]
+        operator = Operator(replica.client, self.settings, now=now, rng=rng, hub=desk, may_write=may_write)  # type: ignore[arg-type]
         replica.operator, replica.leadership = operator, leadership
         async with anyio.create_task_group() as tasks:
             replica.process = tasks.cancel_scope

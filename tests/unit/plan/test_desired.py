@@ -185,6 +185,8 @@ def test_a_load_balancer_does_not_publish_the_kv_events() -> None:
 def test_the_workload_of_the_quick_start() -> None:
     body = children()["StatefulSet", "phi"]
     assert len(stamped(body)) == 64
+    marks = body["metadata"]["annotations"]
+    assert len(marks.pop("kaito.sh/made-for")) == 16 and marks.pop("kaito.sh/made-as")
     labels = {"kaito.sh/workspace": "phi"}
     pins = {"apps": "phi", "kaito.sh/workspace": "phi", "kaito.sh/workspacenamespace": "default"}
     assert body == {
