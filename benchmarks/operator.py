@@ -3,7 +3,8 @@
 Each runs alone on a local cluster of its own over HTTPS (`kaito local up --no-operator --pods instant`, stages without
 delay); all Workspaces are created at once. CPU is of the operator's process, from the first create until all are ready;
 memory is resident, then. Converged: nothing is written to the API server during a minute. The figures for writes are
-ours.
+ours. Instant pods have no log to read a measurement from, so the Workspaces ask for none. Both must leave the same
+behind: conditions, stages and fields of every status, and the children.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections import Counter
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
@@ -26,14 +28,18 @@ from typing import Any
 import aiohttp
 import msgspec
 
+from kaito.api.core import SERVICE
+from kaito.api.names import DISABLE_BENCHMARK_ANNOTATION
 from kaito.api.nodeclaim import NODE_CLAIM
+from kaito.api.workloads import CONTROLLER_REVISION, POD_DISRUPTION_BUDGET, STATEFUL_SET
 from kaito.api.workspace import WORKSPACE
 from kaito.kube.adapter import KubernetesAsyncioClient
 
 WORKSPACES = 1_000
 AT_ONCE = 32
 READY_WITHIN_S = 1_500.0
-SETTLE_S = 60.0  # the Events of the last minute are still on their way: at most 256, five a second
+SETTLE_S = 10.0  # quiet for so long: the Events that were on their way (at most 256, five a second) have come
+SETTLE_WITHIN_S = 180.0
 QUIET_S = 60.0
 STAGES = (
     "launch",
@@ -46,7 +52,8 @@ STAGES = (
     "model-load",
 )
 TICK_S = 1 / os.sysconf("SC_CLK_TCK")
-PEER = Path(__file__).parent / "peers" / "kopf_operator.py"
+PEER = "benchmarks.peers.kopf_operator"
+CHILDREN = (NODE_CLAIM, SERVICE, POD_DISRUPTION_BUDGET, STATEFUL_SET, CONTROLLER_REVISION)
 SKU = "Standard_NC24ads_A100_v4"
 
 
@@ -59,6 +66,7 @@ class Result:
     created: int
     writes: float  # 0 where they are not counted
     writes_converged: int
+    outcome: Counter[str]  # what is left behind → how often
 
 
 @contextmanager
@@ -80,7 +88,7 @@ def local_cluster(folder: Path) -> Iterator[Path]:
 @contextmanager
 def operator(name: str, kubeconfig: Path, log: Path) -> Iterator[subprocess.Popen[bytes]]:
     if name == "kopf":
-        command = ["-m", "kopf", "run", str(PEER), "--all-namespaces", "--standalone", "--quiet"]
+        command = ["-m", "kopf", "run", "-m", PEER, "--all-namespaces", "--standalone", "--quiet"]
     else:
         command = ["-m", "kaito", "operator", "--kubeconfig", str(kubeconfig), "--no-leader-elect"]
         command += ["--metrics-bind-address", "127.0.0.1:0", "--log-format", "json"]
@@ -106,7 +114,11 @@ def rss_mb(pid: int) -> float:
 
 def workspace(name: str) -> dict[str, Any]:
     return {
-        "metadata": {"name": name, "namespace": "default"},
+        "metadata": {
+            "name": name,
+            "namespace": "default",
+            "annotations": {DISABLE_BENCHMARK_ANNOTATION: "true"},
+        },
         "resource": {"instanceType": SKU, "labelSelector": {"matchLabels": {"apps": name}}},
         "inference": {"preset": {"name": "phi-3.5-mini-instruct"}},
     }
@@ -160,17 +172,50 @@ async def load(name: str, count: int) -> Result:
                 await until_ready(client, count + 1)
                 wall_s = time.monotonic() - began_s
                 spent_s, memory_mb = cpu_s(process.pid) - spent_s, rss_mb(process.pid)
-                await asyncio.sleep(SETTLE_S)
-                changes = Path(folder) / "changes.jsonl"
-                before = len(changes.read_bytes().splitlines())
-                await asyncio.sleep(QUIET_S)
-                since = changes.read_bytes().splitlines()[before:]
-                late = [line for line in since if b'"Lease"' not in line]  # machines renew theirs
+                changes = Changes(Path(folder) / "changes.jsonl")
+                await changes.settle()
+                late = await changes.within(QUIET_S)
                 planned = sum(item["status"]["targetNodeCount"] for item in await listed(client, WORKSPACE))
-                created = set(re.findall(r'"kind":"NodeClaim"[^\n]*?"uid":"([^"]+)"', changes.read_text()))
+                created = set(re.findall(r'"kind":"NodeClaim"[^\n]*?"uid":"([^"]+)"', changes.path.read_text()))
                 alive = {claim["metadata"]["uid"] for claim in await listed(client, NODE_CLAIM)}
                 writes = await written(port_of(log)) if name == "kaito" else 0.0
-        return Result(spent_s, memory_mb, wall_s, planned, len(created | alive), writes, len(late))
+                outcome = await left_behind(client)
+        return Result(spent_s, memory_mb, wall_s, planned, len(created | alive), writes, late, outcome)
+
+
+class Changes:
+    """The changes that the local cluster has written down, but those of Leases: machines renew theirs."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    async def settle(self) -> None:
+        deadline_s = time.monotonic() + SETTLE_WITHIN_S
+        while await self.within(SETTLE_S) and time.monotonic() < deadline_s:
+            pass
+
+    async def within(self, seconds: float) -> int:
+        """How many there are in the next seconds. The file is compacted now and then, and then begins anew."""
+        with self.path.open("rb") as file:
+            file.seek(0, os.SEEK_END)
+            await asyncio.sleep(seconds)
+            return sum(b'"Lease"' not in line for line in file)
+
+
+async def left_behind(client: KubernetesAsyncioClient) -> Counter[str]:
+    """Of every Workspace: conditions, stages and fields of its status; and what children there are."""
+    found: Counter[str] = Counter()
+    for item in await listed(client, WORKSPACE):
+        status = item["status"]
+        conditions = sorted(f"{each['type']}={each['status']}" for each in status["conditions"])
+        stages = [stage["stage"] for stage in status["timeline"]]
+        found[f"Workspace {conditions} {stages} {sorted(status)} {status['state']} {len(status['workerNodes'])}"] += 1
+    for kind in CHILDREN:
+        found[kind.kind] = sum(
+            not any(owner["kind"] == "StatefulSet" for owner in child["metadata"].get("ownerReferences") or ())
+            for child in await listed(client, kind)
+        )
+    return found
 
 
 async def written(port: int) -> float:
@@ -195,6 +240,8 @@ async def compare(count: int) -> None:
             flush=True,
         )
     ours, peer = found["kaito"], found["kopf"]
+    if ours.outcome != peer.outcome:
+        raise SystemExit(f"the two leave different things behind:\n  {ours.outcome}\n  {peer.outcome}")
     result = {
         "cpu_s_per_workspace": round(ours.cpu_s / count, 4),
         "cpu_s_per_workspace_kopf": round(peer.cpu_s / count, 4),
