@@ -7,6 +7,7 @@ import sys
 from enum import StrEnum
 from typing import Literal, TextIO
 
+import msgspec
 import structlog
 
 
@@ -62,6 +63,11 @@ class Event(StrEnum):
     MODELS_UNKNOWN = "models unknown"
 
 
+def _json(event: object, **_: object) -> str:
+    """A line, its keys in order; what JSON does not know as its repr."""
+    return msgspec.json.encode(event, enc_hook=repr, order="sorted").decode()
+
+
 def set_up_logs(
     form: Literal["auto", "console", "json"] = "auto", level: str = "info", *, stream: TextIO | None = None
 ) -> None:
@@ -75,7 +81,7 @@ def set_up_logs(
         raise ValueError(f"log level {level!r}: choose debug, info, warning or error")
     is_console = form == "console" or (form == "auto" and (stream or sys.stderr).isatty())
     renderer: structlog.typing.Processor = (
-        structlog.dev.ConsoleRenderer() if is_console else structlog.processors.JSONRenderer(sort_keys=True)
+        structlog.dev.ConsoleRenderer() if is_console else structlog.processors.JSONRenderer(serializer=_json)
     )
     structlog.configure(
         processors=[

@@ -1,4 +1,4 @@
-"""Memo: what a pure function said last of an object. It changes no answer, only how often it is computed."""
+"""Memo, Last: what a pure function said last of an object. They change no answer, only how often it is computed."""
 
 from __future__ import annotations
 
@@ -6,6 +6,18 @@ from collections.abc import Callable
 from typing import Any, Generic, TypeVar
 
 Value = TypeVar("Value")
+
+
+class Last(Generic[Value]):
+    """The answer for the very object that was asked about last: what several parts of one plan ask again."""
+
+    def __init__(self) -> None:
+        self._known: tuple[Any, Value] | None = None
+
+    def get(self, about: Any, compute: Callable[[], Value]) -> Value:
+        if self._known is None or self._known[0] is not about:
+            self._known = (about, compute())
+        return self._known[1]
 
 
 class Memo(Generic[Value]):

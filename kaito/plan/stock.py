@@ -61,7 +61,9 @@ def has_reached(claim: NodeClaim, type_: str) -> bool:
 
     Ready means all of it. A provisioner that writes no lifecycle condition at all is believed by status.nodeName.
     """
-    found = {item.type: item.status == "True" for item in claim.status.conditions}
-    if found.get("Ready") or found.get(type_):
-        return True
-    return not any(step in found for step in LIFECYCLE) and bool(claim.status.node_name)
+    is_told = False
+    for item in claim.status.conditions:
+        if item.status == "True" and item.type in ("Ready", type_):
+            return True
+        is_told = is_told or item.type in LIFECYCLE
+    return not is_told and bool(claim.status.node_name)

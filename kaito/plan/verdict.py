@@ -93,6 +93,8 @@ def at_least(gate: str, needed: int, verdicts: Sequence[Verdict], *, what: str, 
     with the count in front where there are several. Where nothing is wrong with what exists, the gate waits for the
     rest.
     """
+    if needed == 1 and len(verdicts) == 1 and isinstance(verdicts[0], Ready):  # nearly always
+        return verdicts[0]
     opened = [verdict for verdict in verdicts if is_open(verdict)]
     if len(opened) >= needed:
         tolerated = [verdict for verdict in opened if not isinstance(verdict, Ready)]

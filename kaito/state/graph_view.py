@@ -127,6 +127,8 @@ class GraphView:
         return self._graph.answers.get((root, key))
 
     def _found(self, kind: ResourceKind, refs: Iterable[ObjectRef]) -> tuple[Any, ...]:
+        if not refs:
+            return ()
         store = self._graph.stores[kind]
         return tuple(obj for ref in sorted(refs) if (obj := store.get(ref)) is not None)
 

@@ -5,18 +5,19 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from kaito.api.core import Node
-from kaito.api.meta import ObjectRef
 from kaito.api.names import LABEL_NODE_POOL
 from kaito.api.nodeclaim import NodeClaim
 from kaito.state.view import ClusterView
 
 
-def brought_nodes(view: ClusterView, root: ObjectRef, pins: Mapping[str, str]) -> tuple[Node, ...]:
-    """Nodes with the root's labels that no provisioner made: they count, and the pods will be placed on them."""
-    claimed = {node.metadata.name for claim in view.claims_of(root) if (node := view.node_of(claim))}
+def brought_nodes(
+    view: ClusterView, nodes: Sequence[Node], claims: Sequence[NodeClaim], pins: Mapping[str, str]
+) -> tuple[Node, ...]:
+    """Of the root's nodes those that carry its labels and that no provisioner made: they count, and pods go there."""
+    claimed = {node.metadata.name for claim in claims if (node := view.node_of(claim))}
     return tuple(
         node
-        for node in view.nodes_of(root)
+        for node in nodes
         if node.metadata.name not in claimed
         and node.metadata.label(LABEL_NODE_POOL) is None
         and all(node.metadata.label(key) == value for key, value in pins.items())
@@ -24,9 +25,9 @@ def brought_nodes(view: ClusterView, root: ObjectRef, pins: Mapping[str, str]) -
 
 
 def counted_nodes(
-    view: ClusterView, root: ObjectRef, counted: Sequence[NodeClaim], brought: Sequence[Node]
+    view: ClusterView, nodes: Sequence[Node], counted: Sequence[NodeClaim], brought: Sequence[Node]
 ) -> tuple[Node, ...]:
-    """The root's nodes that stand behind a counted claim or were brought, in name order."""
+    """Of the root's nodes those that stand behind a counted claim or were brought, in name order."""
     names = {node.metadata.name for claim in counted if (node := view.node_of(claim))}
     names |= {node.metadata.name for node in brought}
-    return tuple(node for node in view.nodes_of(root) if node.metadata.name in names)
+    return tuple(node for node in nodes if node.metadata.name in names)

@@ -15,6 +15,7 @@ from kaito.api.meta import ObjectRef, condition
 from kaito.api.names import LABEL_INSTANCE_TYPE, WORKSPACE_UID_ANNOTATION
 from kaito.api.nodeclaim import NodeClaim
 from kaito.plan.choice import Refusal
+from kaito.plan.memo import Last
 from kaito.plan.snapshot import Snapshot, is_node_ready, node_ref, transition_time
 from kaito.plan.stock import LIFECYCLE, has_reached
 
@@ -33,8 +34,12 @@ class Expiry:
 
 def expiries(s: Snapshot) -> Sequence[Expiry]:
     """Every counted claim that is on its way to being replaced unless something changes."""
-    found = (_expiry(s, claim) for claim in s.stock.counted)
-    return tuple(expiry for expiry in found if expiry is not None)
+    return _known.get(
+        s, lambda: tuple(expiry for claim in s.stock.counted if (expiry := _expiry(s, claim)) is not None)
+    )
+
+
+_known: Last[tuple[Expiry, ...]] = Last()
 
 
 def _expiry(s: Snapshot, claim: NodeClaim) -> Expiry | None:

@@ -39,13 +39,13 @@ def pins(root: ObjectRef) -> dict[str, str]:
 def take_stock(view: ClusterView, demand: Demand, settings: PlanSettings) -> Stock:
     """The root's claims and nodes against the number that it needs."""
     root = demand.claimant
-    claims = view.claims_of(root.ref)
-    brought = brought_nodes(view, root.ref, pins(root.ref))
+    claims, around = view.claims_of(root.ref), view.nodes_of(root.ref)
+    brought = brought_nodes(view, around, claims, pins(root.ref))
     needed = max(0, (demand.nodes or 0) - len(brought))
     counted = tuple(claim for claim in claims if not claim.metadata.deletion_timestamp)
     leaving = tuple(c for c in claims if c.metadata.deletion_timestamp and root.tie(c.metadata) is Tie.OWN)
     names, blocking = _free_names(view, root, max(0, needed - len(counted)))
-    nodes = counted_nodes(view, root.ref, counted, brought)
+    nodes = counted_nodes(view, around, counted, brought)
     return Stock(needed, counted, leaving, blocking, names, nodes)
 
 

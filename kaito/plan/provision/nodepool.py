@@ -40,14 +40,14 @@ def pins(root: ObjectRef) -> dict[str, str]:
 def take_stock(view: ClusterView, demand: Demand, settings: PlanSettings) -> Stock:
     """The root's pool and what Karpenter made of it against the number that is needed."""
     root = demand.claimant
-    brought = brought_nodes(view, root.ref, pins(root.ref))
+    claims, around = view.claims_of(root.ref), view.nodes_of(root.ref)
+    brought = brought_nodes(view, around, claims, pins(root.ref))
     needed = max(0, (demand.nodes or 0) - len(brought))
-    claims = view.claims_of(root.ref)
     counted = tuple(claim for claim in claims if not claim.metadata.deletion_timestamp)
     leaving = tuple(claim for claim in claims if claim.metadata.deletion_timestamp)
     pool = next(iter(view.pools_of(root.ref)), None)
     names = (_free_name(view, root),) if pool is None and needed else ()
-    nodes = counted_nodes(view, root.ref, counted, brought)
+    nodes = counted_nodes(view, around, counted, brought)
     return Stock(needed, counted, leaving, (), names, nodes, pool)
 
 
