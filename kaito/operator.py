@@ -15,7 +15,7 @@ from kaito.actors.models import Hub, Models, NoHub
 from kaito.actors.outcome import Outcome, Settled
 from kaito.actors.queue import WorkItem
 from kaito.actors.reader import Reader
-from kaito.actors.roster import plan_root
+from kaito.actors.roster import RootPlanner, plan_root
 from kaito.actors.runner import Observer, Runner
 from kaito.api.core import CONFIG_MAP
 from kaito.api.meta import ObjectRef, ResourceKind
@@ -30,7 +30,7 @@ from kaito.state.graph import StateGraph
 from kaito.state.graph_view import GraphView
 from kaito.state.journal import Journal
 from kaito.state.journal_lines import journal_lines
-from kaito.state.kinds import KINDS, KindRow, metadata_of
+from kaito.state.kinds import KINDS, KindRow, is_leaving, metadata_of
 from kaito.state.view import Answer, ServerCapabilities
 from kaito.watchers.supervisor import Supervisor
 
@@ -46,6 +46,7 @@ class Operator:
         now: Clock,
         rng: Random,
         hub: Hub | None = None,
+        planner: RootPlanner = plan_root,
         may_write: Callable[[float], bool] = lambda _deadline_s: True,
         emit: Callable[[Emit], None] = lambda _event: None,
         observe: Observer = lambda *_: None,
@@ -62,6 +63,7 @@ class Operator:
         self.expectations = Expectations()
         self.journal = Journal()
         self._settings, self._now, self._observe, self._may_write = settings, now, observe, may_write
+        self._planner = planner
         self.models = Models(client, hub or NoHub(), rng)
         self.reader = Reader(client, self.models, self._answered, now=now)
         applier = Applier(
@@ -73,7 +75,7 @@ class Operator:
             remember=self._noted,
             on_write=on_write,
         )
-        self._view = GraphView(self.graph)
+        self.view = GraphView(self.graph)
         self.runner = Runner(
             self._plan,
             applier,
@@ -104,7 +106,7 @@ class Operator:
         return journal_lines(self.journal, asdict(self._settings), actions_json=actions_json)
 
     def _plan(self, ref: ObjectRef, moment: datetime) -> Plan:
-        plan = plan_root(self._view, ref, moment, self._settings)
+        plan = self._planner(self.view, ref, moment, self._settings)
         self.journal.record(moment, "planned", ref=ref, content=plan.actions)
         return plan
 
@@ -155,7 +157,9 @@ class Operator:
 
     def _seen(self, ref: ObjectRef, obj: object, *, is_deleted: bool) -> None:
         uid, version = metadata_of(obj)
-        met = self.expectations.observe(ref, uid=uid, version=version, is_deleted=is_deleted)
+        met = self.expectations.observe(
+            ref, uid=uid, version=version, is_deleted=is_deleted, is_leaving=is_leaving(obj)
+        )
         self.runner.met(met)
 
     def _noted(self, action: Remember) -> None:

@@ -381,6 +381,7 @@ class World:
         self.capabilities = ServerCapabilities(version)
         self.unsynced: set[ResourceKind] = set()
         self.absent: set[ResourceKind] = set()
+        self.leaving: set[ResourceKind] = set()  # their CRDs are being deleted
         self.unsynced_names: set[ObjectRef] = set()
         self.answers: dict[tuple[ObjectRef, str], Answer] = {}
         self.put(*bodies)
@@ -405,6 +406,9 @@ class World:
 
     def is_absent(self, kind: ResourceKind) -> bool:
         return kind in self.absent
+
+    def is_leaving(self, kind: ResourceKind) -> bool:
+        return kind in self.leaving
 
     def root(self, ref: ObjectRef) -> Any:
         return self._one(ref)

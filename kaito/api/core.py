@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from kaito.api.meta import Condition, Json, ObjectMeta, ResourceKind
+from kaito.api.meta import Condition, Json, ObjectMeta, ObjectRef, ResourceKind
 
 NODE = ResourceKind("", "v1", "Node", "nodes", False)
 POD = ResourceKind("", "v1", "Pod", "pods", True)
@@ -20,6 +20,11 @@ CUSTOM_RESOURCE_DEFINITION = ResourceKind(
 )
 STORAGE_CLASS = ResourceKind("storage.k8s.io", "v1", "StorageClass", "storageclasses", False)
 LEASE = ResourceKind("coordination.k8s.io", "v1", "Lease", "leases", True)
+
+
+def definition_of(kind: ResourceKind) -> ObjectRef:
+    """The CustomResourceDefinition of a custom kind."""
+    return CUSTOM_RESOURCE_DEFINITION.ref("", f"{kind.plural}.{kind.group}")
 
 
 class Taint(msgspec.Struct, frozen=True, gc=False):

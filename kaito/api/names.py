@@ -23,6 +23,10 @@ FINALIZERS = {
     "InferenceSet": "inferenceset.finalizer.kaito.sh",
 }
 
+# On what the operator's rights hang on: `kubectl delete -k` asks for all of it at once, and the release needs it last.
+UNINSTALL_FINALIZER = "kaito.sh/uninstall"
+OPERATOR_NAME = "kaito-operator"  # of its Deployment, its Lease, and all that its rights hang on
+
 WORKSPACE_UID_ANNOTATION = "kaito.sh/workspace-uid"  # the root's, on each child
 DESIRED_HASH_ANNOTATION = "kaito.sh/desired-hash"  # on children: which desired body was applied last
 MADE_FOR_ANNOTATION = "kaito.sh/made-for"  # on workloads: a hash of what users asked for

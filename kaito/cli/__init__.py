@@ -22,6 +22,7 @@ COMMANDS = {
     "preset": "the catalogue of models",
     "tune": "the loss curve of a tuning run",
     "replay": "run a journal of the operator through the planner again",
+    "uninstall": "finish an uninstall that waits for an operator which does not run any more",
     "manifests": "print or check the generated CustomResourceDefinitions",
 }
 

@@ -21,6 +21,7 @@ from kaito.actors.metrics import OperatorMetrics
 from kaito.actors.models import Hub
 from kaito.actors.outcome import Outcome, Retry, Settled, Terminal
 from kaito.actors.queue import WorkItem
+from kaito.actors.uninstall import Uninstall
 from kaito.api.workspace import WORKSPACE
 from kaito.cli.hub import add_hub_arguments, hub_endpoint, open_hub
 from kaito.cli.journal_file import write_journal, write_on_signal
@@ -34,9 +35,8 @@ from kaito.logs import Event, set_up_logs
 from kaito.operator import Operator
 from kaito.plan.actions import Emit, Plan
 from kaito.settings import PlanSettings
-from kaito.state.graph_view import GraphView
 from kaito.web.probes import parse_address, serve_probes
-from kaito.webhook.keeper import Keeper, service_names
+from kaito.webhook.keeper import Keeper, service_names, stop_asking
 from kaito.webhook.server import Webhook, serve_webhook
 
 NAMESPACE_FILE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
@@ -100,7 +100,8 @@ def run(args: argparse.Namespace) -> int:
         parse_address(args.metrics_bind_address)
         if args.webhook_bind_address:
             parse_address(args.webhook_bind_address)
-        status, _ = run_until_signal(partial(_serve, args))
+        stop = anyio.Event()
+        status, _ = run_until_signal(partial(_serve, args, stop), told=stop.set)
     except (ValueError, Unauthorized, OSError) as error:
         print(f"kaito operator: {error}", file=sys.stderr)
         return 2
@@ -120,7 +121,7 @@ def plan_settings(args: argparse.Namespace) -> PlanSettings:
     return replace(chosen, **images)
 
 
-async def _serve(args: argparse.Namespace) -> int:
+async def _serve(args: argparse.Namespace, stop: anyio.Event) -> int:
     gc.freeze()
     gc.set_threshold(*COLLECTOR_THRESHOLDS)
     await operate(
@@ -132,6 +133,7 @@ async def _serve(args: argparse.Namespace) -> int:
         journal_dir=args.journal_dir,
         webhook_address=args.webhook_bind_address,
         webhook_service=args.webhook_service,
+        stop=stop,
     )
     return 0
 
@@ -146,9 +148,13 @@ async def operate(
     journal_dir: Path | None = None,
     webhook_address: str = "",
     webhook_service: str = "",
+    stop: anyio.Event | None = None,
     task_status: anyio.abc.TaskStatus[None] = anyio.TASK_STATUS_IGNORED,
 ) -> None:
-    """Runs until cancelled; raises LeaseLost when another replica takes over. `task_status`: when it listens."""
+    """Runs until cancelled, or told to `stop`; raises LeaseLost when another replica takes over.
+
+    `task_status`: when it listens.
+    """
     async with open_hub(settings.hub_endpoint, Random()) as hub:
         await _operate_with(
             hub,
@@ -160,6 +166,7 @@ async def operate(
             journal_dir=journal_dir,
             webhook_address=webhook_address,
             webhook_service=webhook_service,
+            stop=stop,
             task_status=task_status,
         )
 
@@ -175,6 +182,7 @@ async def _operate_with(
     journal_dir: Path | None,
     webhook_address: str,
     webhook_service: str,
+    stop: anyio.Event | None,
     task_status: anyio.abc.TaskStatus[None],
 ) -> None:
     log = structlog.get_logger()
@@ -237,6 +245,25 @@ async def _operate_with(
         watch_ages_s=lambda: operator.supervisor.ages_s(anyio.current_time()),
     )
 
+    uninstall = Uninstall(
+        client,
+        operator.view,
+        namespace=namespace,
+        may_write=leadership.may_write if leader_elect else lambda _deadline_s: True,
+        prepare=lambda: stop_asking(client),
+        began=lambda scene: log.info(Event.UNINSTALL_BEGAN, kinds=[kind.plural for kind in scene.leaving]),
+        on_trouble=lambda error: log.warning(Event.UNINSTALL_DELAYED, error=str(error)),
+    )
+
+    async def end_in_good_order(stop: anyio.Event, tasks: anyio.abc.TaskGroup) -> None:
+        await stop.wait()
+        left = await uninstall.run()
+        if left:
+            log.warning(Event.UNINSTALL_UNFINISHED, left=[str(ref) for ref in left], remedy="kaito uninstall")
+        elif left is not None:
+            log.info(Event.UNINSTALL_FINISHED)
+        tasks.cancel_scope.cancel()
+
     async def serve_admission() -> None:
         """Beside everything else: an operator that may not read its Secret reconciles all the same, and says so."""
         keeper = Keeper(
@@ -248,7 +275,7 @@ async def _operate_with(
         )
         async with anyio.create_task_group() as tasks:
             await tasks.start(keeper.run)
-            webhook = Webhook(client, GraphView(operator.graph), settings, models=operator.models)
+            webhook = Webhook(client, operator.view, settings, models=operator.models)
             async with serve_webhook(webhook_address, webhook, keeper.context) as port:
                 log.info(Event.WEBHOOK_STARTED, port=port)
                 await anyio.sleep_forever()
@@ -257,10 +284,13 @@ async def _operate_with(
         async with serve_probes(metrics_address, missing=operator.graph.missing, exposition=metrics.exposition) as port:
             log.info(Event.OPERATOR_STARTED, port=port, leader_elect=leader_elect)
             async with anyio.create_task_group() as tasks:
+                if stop is not None:
+                    tasks.start_soon(end_in_good_order, stop, tasks)
                 if webhook_address:
                     tasks.start_soon(serve_admission)
                 if leader_elect:
                     await tasks.start(leadership.run)
+                    tasks.start_soon(uninstall.hang)
                 tasks.start_soon(recorder.run)
                 if journal_dir:
                     tasks.start_soon(write_on_signal, journal_dir, operator.dump)

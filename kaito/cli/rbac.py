@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from copy import deepcopy
 
 from kaito.api.core import EVENT, LEASE, POD, SECRET
+from kaito.api.core import NAMESPACE as NAMESPACE_KIND
 from kaito.api.meta import Json, ResourceKind
+from kaito.api.names import OPERATOR_NAME, UNINSTALL_FINALIZER
+from kaito.api.rbac import RBAC_GROUP
 from kaito.kube.leadership import LOCK_NAME
+from kaito.plan.uninstall import RIGHTS
 from kaito.state.kinds import KINDS
 from kaito.webhook.keeper import CONFIGURATION, CONFIGURATION_NAME, SECRET_NAME
 
-NAME, NAMESPACE = "kaito-operator", "kaito-workspace"
-GROUP = "rbac.authorization.k8s.io"
+NAME, NAMESPACE = OPERATOR_NAME, "kaito-workspace"
 
 
 def cluster_rules() -> list[Json]:
@@ -21,6 +25,8 @@ def cluster_rules() -> list[Json]:
         _rule(POD, ["get"], subresource="log"),  # Read actions: the last words of a container
         _rule(EVENT, ["create", "patch"]),  # Emit actions
         _rule(CONFIGURATION, ["get", "patch"], names=[CONFIGURATION_NAME]),  # the webhook's authority
+        _rule(NAMESPACE_KIND, ["get"], names=[NAMESPACE]),  # told to stop: for good?
+        *_of_uninstall(),
     ]
 
 
@@ -28,7 +34,7 @@ def namespace_rules() -> list[Json]:
     """What it may do in its own namespace. A create cannot be limited to a name: the object has none yet."""
     return [
         _rule(LEASE, ["create"]),
-        _rule(LEASE, ["get", "patch"], names=[LOCK_NAME]),
+        _rule(LEASE, ["get", "patch", "delete"], names=[LOCK_NAME]),
         _rule(SECRET, ["create"]),
         _rule(SECRET, ["get", "patch"], names=[SECRET_NAME]),
     ]
@@ -49,15 +55,24 @@ def hub_token_objects() -> list[Json]:
 
 
 def objects() -> list[Json]:
-    """ServiceAccount, roles and bindings."""
+    """ServiceAccount, roles and bindings; they last until the operator has released what it holds."""
     subject = {"kind": "ServiceAccount", "name": NAME, "namespace": NAMESPACE}
+    cluster: Json = {"name": NAME, "finalizers": [UNINSTALL_FINALIZER]}
+    own = cluster | {"namespace": NAMESPACE}
     return [
-        {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": NAME, "namespace": NAMESPACE}},
-        _role("ClusterRole", {"name": NAME}, cluster_rules()),
-        _binding("ClusterRole", {"name": NAME}, subject),
-        _role("Role", {"name": NAME, "namespace": NAMESPACE}, namespace_rules()),
-        _binding("Role", {"name": NAME, "namespace": NAMESPACE}, subject),
+        {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": deepcopy(own)},
+        _role("ClusterRole", cluster, cluster_rules()),
+        _binding("ClusterRole", cluster, subject),
+        _role("Role", own, namespace_rules()),
+        _binding("Role", own, subject),
     ]
+
+
+def _of_uninstall() -> Iterator[Json]:
+    """Letting go of its own rights, and of nobody else's: RBAC lets nobody grant what he does not have himself."""
+    for kind in RIGHTS:
+        yield _rule(kind, ["get", "patch", "delete"], names=[NAME])
+        yield _rule(kind, ["update"], subresource="finalizers", names=[NAME])  # the Lease blocks their deletion
 
 
 def _of_kinds() -> Iterator[Json]:
@@ -76,15 +91,15 @@ def _rule(kind: ResourceKind, verbs: list[str], *, subresource: str = "", names:
 
 
 def _role(kind: str, metadata: Json, rules: list[Json]) -> Json:
-    return {"apiVersion": f"{GROUP}/v1", "kind": kind, "metadata": dict(metadata), "rules": rules}
+    return {"apiVersion": f"{RBAC_GROUP}/v1", "kind": kind, "metadata": deepcopy(metadata), "rules": rules}
 
 
 def _binding(kind: str, metadata: Json, subject: Json) -> Json:
-    role = {"apiGroup": GROUP, "kind": kind, "name": NAME}
+    role = {"apiGroup": RBAC_GROUP, "kind": kind, "name": NAME}
     return {
-        "apiVersion": f"{GROUP}/v1",
+        "apiVersion": f"{RBAC_GROUP}/v1",
         "kind": f"{kind}Binding",
-        "metadata": dict(metadata),
+        "metadata": deepcopy(metadata),
         "roleRef": role,
         "subjects": [dict(subject)],
     }

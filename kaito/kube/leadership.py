@@ -10,6 +10,7 @@ import anyio.abc
 
 from kaito.api.core import LEASE
 from kaito.api.meta import Json
+from kaito.api.names import OPERATOR_NAME
 from kaito.clock import Clock, rfc3339
 from kaito.kube.client import KubeClient
 from kaito.kube.election import Create, LeaseMachine, Record, Renew, Stand, Take
@@ -18,7 +19,7 @@ from kaito.kube.errors import ApiError, NotFound
 LEASE_S = 45.0  # longer than a request's deadline (30 s) by more than a renewal interval
 RETRY_S = 5.0
 RELEASE_TIMEOUT_S = 3.0
-LOCK_NAME = "kaito-operator"
+LOCK_NAME = OPERATOR_NAME
 
 
 class LeaseLost(Exception):

@@ -20,6 +20,7 @@ from kaito.plan.conditions import WantedCondition, merge_conditions, status_patc
 from kaito.plan.desired.replica import replica
 from kaito.plan.explain import blockers
 from kaito.plan.replicas import Replica, free_names, outdated_parts, replicas
+from kaito.plan.report import leaving
 from kaito.plan.roots import RootMeta, root_meta
 from kaito.plan.verdict import Failed, Verdict, Waiting
 from kaito.settings import PlanSettings
@@ -38,6 +39,8 @@ def plan_inference_set(view: ClusterView, ref: ObjectRef, now: datetime, setting
     root = root_meta(found, INFERENCE_SET)
     if root.deleting_since:
         return _plan_deletion(view, root, now)
+    if wait := leaving(view, ref, (INFERENCE_SET, WORKSPACE)):
+        return Plan(ref, (), (wait,))
     if root.finalizer not in root.finalizers:
         patch = {"metadata": {"finalizers": [*root.finalizers, root.finalizer]}}
         why = "its replicas must be released at the end"

@@ -29,7 +29,7 @@ from kaito.plan.provision import provisioner_of
 from kaito.plan.provision.order import MachineOrder
 from kaito.plan.rag_needs import retrieval_of, size_ragengine
 from kaito.plan.rag_status import invalid_status, is_machine_side, ragengine_status
-from kaito.plan.report import GUARD_REASON, guard, misfit, recheck_s, report, unsynced
+from kaito.plan.report import GUARD_REASON, guard, leaving, misfit, recheck_s, report, unsynced
 from kaito.plan.roots import RootMeta, root_meta
 from kaito.plan.sizing import Sizing
 from kaito.plan.snapshot import Snapshot
@@ -51,7 +51,7 @@ def plan_ragengine(view: ClusterView, ref: ObjectRef, now: datetime, settings: P
     root = root_meta(found, RAGENGINE)
     if root.deleting_since:
         return plan_deletion(view, root, now)
-    if wait := unsynced(view, ref, READS):
+    if wait := unsynced(view, ref, READS) or leaving(view, ref, (RAGENGINE,)):
         return Plan(ref, (), (wait,))
     if root.finalizer not in root.finalizers:
         return Plan(ref, (guard(root),))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Literal
 
+from kaito.api.core import definition_of
 from kaito.api.meta import Json, ObjectRef, ResourceKind
 from kaito.plan.actions import Action, Emit, PatchRoot, PatchStatus
 from kaito.plan.conditions import status_patch
@@ -66,6 +67,17 @@ def unsynced(view: ClusterView, ref: ObjectRef, kinds: Sequence[ResourceKind]) -
         return None
     message = f"{', '.join(missing)}: not listed yet, or the operator may not list them"
     return Waiting("Synced", "KindNotSynced", message, ref, "see the operator's readiness and its ClusterRole")
+
+
+def leaving(view: ClusterView, ref: ObjectRef, kinds: Sequence[ResourceKind]) -> Waiting | None:
+    """The kinds that are being uninstalled under a root that is not deleted yet: nothing may be begun any more."""
+    found = [kind for kind in kinds if view.is_leaving(kind)]
+    if not found:
+        return None
+    message = f"the CustomResourceDefinition of {', '.join(kind.kind for kind in found)} is being deleted"
+    return Waiting(
+        "Synced", "Uninstalling", message, definition_of(found[0]), "nothing is begun; the uninstall goes on"
+    )
 
 
 def guard(root: RootMeta, annotations: Json | None = None) -> PatchRoot:

@@ -24,14 +24,12 @@ from kaito.api.names import (
 )
 from kaito.api.workloads import (
     JOB,
-    POD_DISRUPTION_BUDGET,
-    POD_DISRUPTION_BUDGET_BETA,
     STATEFUL_SET,
     Child,
 )
 from kaito.api.workspace import Workspace
 from kaito.plan.born import as_born, is_upgrade_asked
-from kaito.plan.desired.disruption_budget import disruption_budget
+from kaito.plan.desired.disruption_budget import budget_kind, disruption_budget
 from kaito.plan.desired.inference_workload import inference_stateful_set
 from kaito.plan.desired.services import headless_service, inference_service
 from kaito.plan.desired.template_workload import template_stateful_set
@@ -117,9 +115,8 @@ def _bodies(s: Snapshot, root: RootMeta, ws: Workspace, sizing: Sizing) -> Itera
     is_vllm = engine_of(root) == "auto"
     yield SERVICE, inference_service(root.ref, owner, is_load_balancer=is_load_balancer, is_vllm=is_vllm)
     yield SERVICE, headless_service(root.ref, owner)
-    has_v1 = s.view.capabilities.at_least(21)
-    budget_kind = POD_DISRUPTION_BUDGET if has_v1 else POD_DISRUPTION_BUDGET_BETA
-    yield budget_kind, disruption_budget(root.ref, owner, kind=budget_kind)
+    kind = budget_kind(s.view.capabilities)
+    yield kind, disruption_budget(root.ref, owner, kind=kind)
     yield STATEFUL_SET, _workload(s, root, ws, sizing, owner)
 
 

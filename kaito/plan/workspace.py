@@ -17,7 +17,7 @@ from kaito.api.meta import Json, ObjectRef, ResourceKind
 from kaito.api.nodeclaim import NODE_CLAIM
 from kaito.api.nodepool import NODE_POOL
 from kaito.api.workloads import CONTROLLER_REVISION, JOB, POD_DISRUPTION_BUDGET, STATEFUL_SET
-from kaito.api.workspace import Workspace
+from kaito.api.workspace import WORKSPACE, Workspace
 from kaito.plan.actions import Action, Emit, PatchRoot, Plan
 from kaito.plan.benchmark import measurement
 from kaito.plan.children import reconcile_child
@@ -31,7 +31,7 @@ from kaito.plan.observed import snapshot_of
 from kaito.plan.provision import provisioner_of
 from kaito.plan.provision.expiry import refusal
 from kaito.plan.repairs import capped
-from kaito.plan.report import GUARD_REASON, guard, misfit, recheck_s, report, unsynced
+from kaito.plan.report import GUARD_REASON, guard, leaving, misfit, recheck_s, report, unsynced
 from kaito.plan.revisions import current_revision, record_revision, revision_marks
 from kaito.plan.roots import RootMeta, root_meta
 from kaito.plan.serving import measures_itself
@@ -70,7 +70,7 @@ def plan_workspace(view: ClusterView, ref: ObjectRef, now: datetime, settings: P
     root = root_meta(found)
     if root.deleting_since:
         return plan_deletion(view, root, now)
-    if wait := unsynced(view, ref, READS):
+    if wait := unsynced(view, ref, READS) or leaving(view, ref, (WORKSPACE,)):
         return Plan(ref, (), (wait,))
     if root.finalizer not in root.finalizers:
         # Alone in its plan: it changes the resourceVersion, and nothing may be created that it does not guard.

@@ -83,13 +83,18 @@ class Expectations:
         """Whether this version of the root is what our own write of its status made: no news for its planner."""
         return any(opened.is_status and opened.version == version for opened in self._by_object.get(ref, ()))
 
-    def observe(self, ref: ObjectRef, *, uid: str, version: str, is_deleted: bool) -> frozenset[ObjectRef]:
-        """An event of the object reached the graph. Returns the roots that were waiting for it."""
+    def observe(
+        self, ref: ObjectRef, *, uid: str, version: str, is_deleted: bool, is_leaving: bool = False
+    ) -> frozenset[ObjectRef]:
+        """An event of the object reached the graph. Returns the roots that were waiting for it.
+
+        `is_leaving`: it has a deletionTimestamp. That is what a deletion writes; finalizers may hold it long after.
+        """
         met = set()
         for opened in tuple(self._by_object.get(ref, ())):
             is_gone = bool(opened.uid) and (is_deleted or uid != opened.uid)
             if opened.is_deletion:
-                is_met = is_deleted or is_gone
+                is_met = is_deleted or is_leaving or is_gone
             else:
                 is_met = opened.version is not None and (version == opened.version or is_gone)
             if is_met:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Set
 from typing import Any
 
+from kaito.api.core import CUSTOM_RESOURCE_DEFINITION, definition_of
 from kaito.api.meta import ObjectRef, ResourceKind
 from kaito.state.edges import Key
 from kaito.state.events import Apply, InitDone, WatchEvent
@@ -142,6 +143,8 @@ class StateGraph:
             elif before is not None:
                 self._add_touched(ref, row.edges(before), row.names(before), dirtied)
                 self._unlink(ref, row.edges(before), row.names(before))
+            if row.kind == CUSTOM_RESOURCE_DEFINITION:
+                dirtied |= self._defined_by(ref)
             if row.is_root:
                 dirtied.add(ref)
                 if after is None:
@@ -150,6 +153,11 @@ class StateGraph:
                 for obj in (before, after):
                     self._add_rivals(row, obj, dirtied)
         return dirtied
+
+    def _defined_by(self, crd: ObjectRef) -> set[ObjectRef]:
+        """The roots of the kind that this definition defines."""
+        return {ref for row in self.rows.values() if row.is_root and definition_of(row.kind) == crd
+                for ref in self.stores[row.kind]}  # fmt: skip
 
     def _link(self, ref: ObjectRef, edges: tuple[Key, ...], names: tuple[Key, ...]) -> None:
         for key in edges:

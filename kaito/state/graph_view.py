@@ -5,7 +5,19 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from kaito.api.core import CONFIG_MAP, NODE, POD, SERVICE, STORAGE_CLASS, ConfigMap, Node, Pod, Service
+from kaito.api.core import (
+    CONFIG_MAP,
+    CUSTOM_RESOURCE_DEFINITION,
+    NODE,
+    POD,
+    SERVICE,
+    STORAGE_CLASS,
+    ConfigMap,
+    Node,
+    Pod,
+    Service,
+    definition_of,
+)
 from kaito.api.meta import ObjectRef, ResourceKind
 from kaito.api.nodeclaim import NODE_CLAIM, NodeClaim
 from kaito.api.nodepool import NODE_POOL, NodePool
@@ -40,6 +52,10 @@ class GraphView:
 
     def is_absent(self, kind: ResourceKind) -> bool:
         return kind in self._graph.absent
+
+    def is_leaving(self, kind: ResourceKind) -> bool:
+        crd = self._graph.stores[CUSTOM_RESOURCE_DEFINITION].get(definition_of(kind))
+        return crd is not None and crd.metadata.deletion_timestamp is not None
 
     def root(self, ref: ObjectRef) -> Any | InvalidObject | None:
         return self._graph.root(ref)

@@ -153,6 +153,13 @@ def metadata_of(obj: Any) -> tuple[str, str]:
     return obj.metadata.uid, obj.metadata.resource_version
 
 
+def is_leaving(obj: Any) -> bool:
+    """Whether what a store holds has a deletionTimestamp."""
+    if isinstance(obj, InvalidObject):
+        return bool((obj.raw.get("metadata") or {}).get("deletionTimestamp"))
+    return obj.metadata.deletion_timestamp is not None
+
+
 def is_news(old: Any, new: Any) -> bool:
     """Whether anything but the resourceVersion differs in what we keep: heartbeats of nodes do not."""
     if type(old) is not type(new) or not isinstance(new, msgspec.Struct):

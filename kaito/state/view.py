@@ -57,6 +57,10 @@ class ClusterView(Protocol):
         """Discovery succeeded without the kind: its CRD is not installed."""
         ...
 
+    def is_leaving(self, kind: ResourceKind) -> bool:
+        """The kind's CRD is being deleted, as an uninstall does: every object of it goes, and none can come."""
+        ...
+
     def root(self, ref: ObjectRef) -> Any | InvalidObject | None:
         """The root object, its Invalid value, or None when it is gone."""
         ...

@@ -10,6 +10,7 @@ import base64
 import ssl
 import tempfile
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import anyio
@@ -111,6 +112,19 @@ class Keeper:
             version = found["metadata"]["resourceVersion"]
             patch = {"metadata": {"resourceVersion": version}, "webhooks": hooks}
             await self._client.merge_patch(CONFIGURATION, ref, patch)
+
+
+async def stop_asking(client: KubeClient) -> None:
+    """Has API servers go on where nobody answers: an operator that leaves for good must not block what it was asked.
+
+    `kubectl apply -k` makes it strict again.
+    """
+    ref = CONFIGURATION.ref("", CONFIGURATION_NAME)
+    with suppress(NotFound):
+        found = await client.read(CONFIGURATION, ref)
+        hooks = [hook | {"failurePolicy": "Ignore"} for hook in found.get("webhooks") or ()]
+        version = found["metadata"]["resourceVersion"]
+        await client.merge_patch(CONFIGURATION, ref, {"metadata": {"resourceVersion": version}, "webhooks": hooks})
 
 
 def service_names(service: str, namespace: str) -> tuple[str, ...]:

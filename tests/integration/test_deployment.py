@@ -16,6 +16,7 @@ from kaito.api.core import CUSTOM_RESOURCE_DEFINITION, NAMESPACE, SERVICE
 from kaito.api.crds import crds, node_claim_crd, node_pool_crd
 from kaito.api.meta import Json, ResourceKind
 from kaito.api.nodeclaim import NODE_CLAIM
+from kaito.api.rbac import RBAC_GROUP, SERVICE_ACCOUNT
 from kaito.api.workloads import STATEFUL_SET
 from kaito.api.workspace import WORKSPACE
 from kaito.cli import rbac
@@ -40,9 +41,8 @@ pytestmark = [
     pytest.mark.timeout(300),
     pytest.mark.skipif(assets() is None, reason="KUBEBUILDER_ASSETS names no control plane"),
 ]
-SERVICE_ACCOUNT = ResourceKind("", "v1", "ServiceAccount", "serviceaccounts", True)
 KINDS_OF_RBAC = {
-    kind: ResourceKind(rbac.GROUP, "v1", kind, f"{kind.lower()}s", not kind.startswith("Cluster"))
+    kind: ResourceKind(RBAC_GROUP, "v1", kind, f"{kind.lower()}s", not kind.startswith("Cluster"))
     for kind in ("ClusterRole", "ClusterRoleBinding", "Role", "RoleBinding")
 } | {"ServiceAccount": SERVICE_ACCOUNT}
 SPACE, WITHIN_S = rbac.NAMESPACE, 45.0

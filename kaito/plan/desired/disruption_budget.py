@@ -4,7 +4,14 @@ from __future__ import annotations
 
 from kaito.api.meta import Json, ObjectRef, ResourceKind
 from kaito.api.names import LABEL_WORKSPACE
+from kaito.api.workloads import POD_DISRUPTION_BUDGET, POD_DISRUPTION_BUDGET_BETA
 from kaito.plan.ownership import child_head
+from kaito.state.view import ServerCapabilities
+
+
+def budget_kind(capabilities: ServerCapabilities) -> ResourceKind:
+    """As the server serves it."""
+    return POD_DISRUPTION_BUDGET if capabilities.at_least(21) else POD_DISRUPTION_BUDGET_BETA
 
 
 def disruption_budget(root: ObjectRef, owner: Json, *, kind: ResourceKind) -> Json:

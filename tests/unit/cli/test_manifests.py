@@ -12,12 +12,16 @@ from typing import Any
 import pytest
 import yaml
 
+from kaito.actors import uninstall
+from kaito.api.core import LEASE
 from kaito.api.crds import crds
 from kaito.api.meta import Json
+from kaito.api.names import UNINSTALL_FINALIZER
 from kaito.cli import operator, run
 from kaito.cli.manifests import OPERATOR_IMAGE
-from kaito.cli.operator import OPERATOR_NAMESPACE
+from kaito.cli.operator import NAMESPACE_FILE, OPERATOR_NAMESPACE
 from kaito.cli.rbac import NAMESPACE, cluster_rules
+from kaito.plan.uninstall import RIGHTS, rights
 from kaito.plan.validate import VALIDATORS
 from kaito.state.kinds import KINDS
 
@@ -81,7 +85,43 @@ def test_rbac_is_the_verbs_of_kinds_and_of_actions_and_nothing_else() -> None:
     used["", "pods/log"] = frozenset({"get"})
     used["", "events"] = frozenset({"create", "patch"})
     used["admissionregistration.k8s.io", "validatingwebhookconfigurations"] = frozenset({"get", "patch"})
+    used["", "namespaces"] = frozenset({"get"})
+    for kind in RIGHTS:  # the steps of plan.uninstall
+        used[kind.group, kind.plural] = frozenset({"get", "patch", "delete"})
+        used[kind.group, f"{kind.plural}/finalizers"] = frozenset({"update"})
     assert granted == used
+
+
+def test_what_belongs_to_everybody_is_reachable_by_the_operators_own_name_only() -> None:
+    shared = {kind.plural for kind in RIGHTS} | {"namespaces", "validatingwebhookconfigurations"}
+    for rule in cluster_rules():
+        if rule["resources"][0].partition("/")[0] in shared:
+            (name,) = rule["resourceNames"]
+            assert name in ("kaito-operator", "kaito-workspace", "kaito-validation")
+
+
+def test_all_that_rights_hang_on_lasts_until_the_operator_lets_go() -> None:
+    held = {body["kind"] for body in everything() if "finalizers" in body["metadata"]}
+    assert held == {kind.kind for kind in RIGHTS}
+    for kind, ref in rights(NAMESPACE):
+        if kind != LEASE:
+            assert one(kind.kind, ref.name)["metadata"]["finalizers"] == [UNINSTALL_FINALIZER]
+
+
+def test_a_pod_that_is_told_to_stop_has_time_for_an_uninstall() -> None:
+    pod = one("Deployment", "kaito-operator")["spec"]["template"]["spec"]
+    assert pod["terminationGracePeriodSeconds"] >= uninstall.WITHIN_S + uninstall.FIRST_LOOK_S + 10
+
+
+def test_the_token_is_bound_to_the_pod_and_needs_no_secret_that_goes_with_the_namespace() -> None:
+    pod = one("Deployment", "kaito-operator")["spec"]["template"]["spec"]
+    assert pod["automountServiceAccountToken"] is False
+    (volume,) = [item for item in pod["volumes"] if "projected" in item]
+    (mount,) = [item for item in pod["containers"][0]["volumeMounts"] if item["name"] == volume["name"]]
+    assert mount == {"name": volume["name"], "mountPath": str(NAMESPACE_FILE.parent), "readOnly": True}
+    sources = {next(iter(source)): next(iter(source.values())) for source in volume["projected"]["sources"]}
+    paths = {item["path"] for source in sources.values() for item in source.get("items", [source])}
+    assert paths == {"token", "ca.crt", "namespace"} and sources["configMap"]["name"] == "kube-root-ca.crt"
 
 
 def test_no_rule_has_a_wildcard_and_no_secret_of_a_tenant_is_readable() -> None:

@@ -33,3 +33,27 @@ def test_a_signal_ends_the_program_in_good_order() -> None:
 
     assert run_until_signal(program) == (0, True)
     assert ended == [True]
+
+
+def test_a_program_that_ends_by_itself_is_told_first_and_cancelled_by_the_second_signal() -> None:
+    told: list[str] = []
+
+    async def polite() -> int:
+        os.kill(os.getpid(), signal.SIGTERM)
+        while not told:  # noqa: ASYNC110
+            await anyio.sleep(0.01)
+        return 7
+
+    assert run_until_signal(polite, told=lambda: told.append("once")) == (7, True)
+    assert told == ["once"]
+
+    async def deaf() -> int:
+        os.kill(os.getpid(), signal.SIGTERM)
+        while len(told) < 2:  # noqa: ASYNC110
+            await anyio.sleep(0.01)
+        os.kill(os.getpid(), signal.SIGTERM)
+        await anyio.sleep_forever()
+        return 1
+
+    assert run_until_signal(deaf, told=lambda: told.append("twice")) == (0, True)
+    assert told == ["once", "twice"]

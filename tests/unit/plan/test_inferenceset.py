@@ -6,7 +6,9 @@ from typing import Any
 
 import pytest
 
-from kaito.api.meta import Json, ObjectRef
+from kaito.api.inferenceset import INFERENCE_SET
+from kaito.api.meta import Json, ObjectRef, ResourceKind
+from kaito.api.workspace import WORKSPACE
 from kaito.plan.actions import Action, Create, Delete, PatchRoot, PatchStatus, Plan
 from kaito.plan.inferenceset import plan_inference_set
 from kaito.settings import PlanSettings
@@ -244,6 +246,16 @@ def test_the_set_goes_when_its_replicas_are_gone_and_says_so_until_then() -> Non
     assert life.condition("InferenceSetDeleting")[0] == "True" and life.plan(999).actions == ()
     life.world.drop(*(ref_of(child) for child in life.children()))
     assert life.settle(6) == ["PatchRoot set"] and REF not in life.world.bodies
+
+
+@pytest.mark.parametrize("kind", [INFERENCE_SET, WORKSPACE])
+def test_no_replica_is_made_or_changed_while_a_kind_is_being_uninstalled(kind: ResourceKind) -> None:
+    life = Life(2)
+    life.settle()
+    life.world.drop(ref_of(life.children()[0]))
+    life.world.leaving.add(kind)
+    found = life.plan(5)
+    assert found.actions == () and found.verdicts[0].reason == "Uninstalling"
 
 
 @pytest.mark.parametrize("broken", [{"replicas": -1}, {"template": {}}])

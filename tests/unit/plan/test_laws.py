@@ -9,6 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from kaito.api.meta import Json, ObjectRef, ResourceVersion
+from kaito.api.workspace import WORKSPACE
 from kaito.plan.actions import Create, Delete, Plan
 from kaito.plan.workspace import plan_workspace
 from kaito.settings import PlanSettings
@@ -218,6 +219,24 @@ def test_a_deletion_finishes_or_names_what_it_waits_for(world: World, now_s: int
             world.drop(ObjectRef("NodeClaim", "", body["metadata"]["name"]))
     _settle(world, applier, now_s + 60)
     assert REF not in world.bodies
+
+
+@QUICK
+@given(worlds(deleting=True), TIMES)
+def test_an_uninstall_ends_without_the_provisioner_and_leaves_no_claim_that_is_not_on_its_way_out(
+    world: World, now_s: int
+) -> None:
+    world.leaving.add(WORKSPACE)
+    _settle(world, Applier(world), now_s)
+    assert REF not in world.bodies
+    assert _are_of_a_later_workspace(_live_claims(world))
+
+
+@QUICK
+@given(worlds(), TIMES)
+def test_nothing_is_begun_for_a_kind_that_is_being_uninstalled(world: World, now_s: int) -> None:
+    world.leaving.add(WORKSPACE)
+    assert plan_workspace(world, REF, moment(now_s), SETTINGS).actions == ()
 
 
 @QUICK

@@ -9,6 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from kaito.api.meta import Json, ObjectRef
+from kaito.api.workspace import WORKSPACE
 from kaito.plan.actions import Create, Delete, PatchRoot, PatchStatus, Plan
 from kaito.plan.ownership import is_own
 from kaito.plan.workspace import plan_workspace
@@ -136,6 +137,25 @@ def test_what_a_new_leader_with_an_older_view_doubled_is_given_back(moves: list[
         life.move(name, data.draw)
     life.settle()
     assert len(life.live()) == TARGET
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
+@given(st.lists(st.sampled_from(MOVES), max_size=15), st.data())
+def test_however_it_went_an_uninstall_ends_by_itself_with_every_claim_on_its_way_out(
+    moves: list[str], data: Any
+) -> None:
+    life = Life()
+    for name in moves:
+        life.move(name, data.draw)
+    for claim in life.claims():
+        claim["metadata"]["finalizers"] = ["karpenter.sh/termination"]  # nobody releases them
+    life.world.leaving.add(WORKSPACE)
+    life.carry_out(plan_workspace(life.world, REF, moment(life.now_s), SETTINGS))
+    life.world.bodies[REF]["metadata"]["deletionTimestamp"] = at(life.now_s)
+    for _ in range(2):
+        life.carry_out(plan_workspace(life.world, REF, moment(life.now_s), SETTINGS))
+    assert REF not in life.world.bodies
+    assert life.live() == []
 
 
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])

@@ -9,6 +9,7 @@ import pytest
 from kaito.api.meta import Json
 from kaito.api.nodeclaim import NODE_CLAIM
 from kaito.api.nodepool import NODE_POOL
+from kaito.api.workspace import WORKSPACE
 from kaito.plan.actions import Apply, Create
 from kaito.settings import PlanSettings
 from tests.builders import at, condition, metadata, node, node_claim
@@ -163,3 +164,14 @@ def test_the_pool_goes_first_and_the_workspace_when_the_last_claim_is_gone() -> 
     assert [b["culprit"] for b in life.status["blockers"]] == ["nodepool/default-phi", "nodeclaim/default-phi-0"]
     life.world.drop(NODE_POOL.ref("", "default-phi"), NODE_CLAIM.ref("", "default-phi-0"))
     assert life.settle(10) == ["PatchRoot"] and REF not in life.world.bodies
+
+
+def test_an_uninstall_leaves_pool_and_claims_on_their_way_out() -> None:
+    life = karpenter()
+    life.settle(0)
+    life.world.put(pool_claim(0, node="n0", finalizers=["karpenter.sh/termination"]))
+    life.world.bodies[NODE_POOL.ref("", "default-phi")]["metadata"]["finalizers"] = ["karpenter.sh/termination"]
+    life.world.leaving.add(WORKSPACE)
+    life.world.bodies[REF]["metadata"]["deletionTimestamp"] = at(9)
+    assert life.settle(9) == ["Delete NodePool", "Delete NodeClaim", "Delete ControllerRevision", "PatchRoot"]
+    assert REF not in life.world.bodies

@@ -161,3 +161,17 @@ def test_a_deleted_one_releases_its_machine_first() -> None:
     found = plan(world, 2)
     assert [action.ref.name for action in found.actions if isinstance(action, Delete)] == [name]
     assert ObjectRef(DEPLOYMENT.kind, "default", "rag") not in world.bodies
+
+
+def test_an_uninstall_waits_for_the_delete_and_not_for_the_machine() -> None:
+    world = World(ragengine(spec={"compute": COMPUTE}))
+    applier = Applier(world)
+    applier.run(plan(world), moment())
+    (claim,) = [body for ref, body in world.bodies.items() if ref.kind == NODE_CLAIM.kind]
+    claim["metadata"]["finalizers"] = ["karpenter.sh/termination"]
+    world.leaving.add(RAGENGINE)
+    assert plan(world, 1).actions == ()
+    world.bodies[REF]["metadata"]["deletionTimestamp"] = "2026-01-31T12:00:01Z"
+    for _ in range(2):
+        applier.run(plan(world, 2), moment(2))
+    assert REF not in world.bodies and claim["metadata"]["deletionTimestamp"]

@@ -11,7 +11,7 @@ from kaito.api.core import SERVICE
 from kaito.api.meta import Json, ObjectRef
 from kaito.api.nodeclaim import NODE_CLAIM
 from kaito.api.workloads import STATEFUL_SET
-from kaito.api.workspace import WorkspaceStatus
+from kaito.api.workspace import WORKSPACE, WorkspaceStatus
 from kaito.plan.actions import Action, Apply, Create, Delete, Emit, PatchRoot, PatchStatus, Plan, Read, Remember
 from kaito.plan.workspace import plan_workspace
 from kaito.settings import PlanSettings
@@ -407,6 +407,29 @@ def test_deletion_ends_at_once_where_the_nodeclaim_kind_is_not_installed() -> No
 
 def test_deletion_waits_where_claims_cannot_be_listed() -> None:
     life = Life(deletionTimestamp=at(5))
+    life.world.unsynced.add(NODE_CLAIM)
+    assert life.settle(9) == ["PatchStatus"]
+    assert life.status["blockers"][0]["reason"] == "NodeClaimsUnknown"
+
+
+def test_an_uninstall_waits_for_the_deletes_and_not_for_the_machines() -> None:
+    life = Life()
+    life.serve()
+    (claim,) = life.claims()
+    claim["metadata"]["finalizers"] = ["karpenter.sh/termination"]
+    life.world.leaving.add(WORKSPACE)
+    assert life.plan(100).actions == ()
+    life.world.bodies[REF]["metadata"]["deletionTimestamp"] = at(100)
+    done = life.settle(100)
+    children = ["StatefulSet", "Service", "Service", "PodDisruptionBudget", "ControllerRevision"]
+    assert done == ["Delete NodeClaim", *(f"Delete {kind}" for kind in children), "PatchRoot"]
+    assert [claim["metadata"]["deletionTimestamp"] for claim in life.claims()] == [at(100)]
+    assert {ref.kind for ref in life.world.bodies} == {"NodeClaim", "Node", "Pod"}
+
+
+def test_an_uninstall_forgets_no_machine_that_it_cannot_see() -> None:
+    life = Life(deletionTimestamp=at(5))
+    life.world.leaving.add(WORKSPACE)
     life.world.unsynced.add(NODE_CLAIM)
     assert life.settle(9) == ["PatchStatus"]
     assert life.status["blockers"][0]["reason"] == "NodeClaimsUnknown"

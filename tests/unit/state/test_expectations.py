@@ -38,6 +38,16 @@ def test_only_a_list_that_began_after_the_answer_meets_it() -> None:
     assert expectations.relisted("NodeClaim", began_s=9) == {ROOT}
 
 
+def test_a_deletion_is_met_by_the_timestamp_that_it_wrote_though_finalizers_hold_the_object() -> None:
+    expectations = Expectations()
+    expectations.open(ROOT, CLAIM, now_s=0, uid="u1", is_deletion=True)
+    assert expectations.observe(CLAIM, uid="u1", version="8", is_deleted=False) == frozenset()
+    assert expectations.observe(CLAIM, uid="u1", version="9", is_deleted=False, is_leaving=True) == {ROOT}
+    opened = expectations.open(ROOT, CLAIM, now_s=0, uid="u1")  # any other write is met by its own version only
+    expectations.answered(opened, version="11", now_s=0)
+    assert expectations.observe(CLAIM, uid="u1", version="10", is_deleted=False, is_leaving=True) == frozenset()
+
+
 def test_a_deletion_is_met_by_the_delete_or_by_another_uid_under_the_name() -> None:
     expectations = Expectations()
     expectations.open(ROOT, CLAIM, now_s=0, uid="u1", is_deletion=True)

@@ -7,7 +7,15 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kaito.api.core import CONFIG_MAP, NODE, POD, ConfigMap
+from kaito.api.core import (
+    CONFIG_MAP,
+    CUSTOM_RESOURCE_DEFINITION,
+    NODE,
+    POD,
+    ConfigMap,
+    CustomResourceDefinition,
+    definition_of,
+)
 from kaito.api.meta import Json, ObjectMeta, ObjectRef, ResourceKind, ResourceVersion
 from kaito.api.nodeclaim import NODE_CLAIM
 from kaito.api.workspace import WORKSPACE
@@ -98,6 +106,24 @@ def test_an_absent_kind_is_synced_empty_and_dirties_all_roots_once() -> None:
     assert graph.mark_absent(NODE_CLAIM) == {PHI}
     assert graph.mark_absent(NODE_CLAIM) == frozenset()
     assert (GraphView(graph).is_synced(NODE_CLAIM), GraphView(graph).is_absent(NODE_CLAIM)) == (True, True)
+
+
+def test_a_definition_that_begins_to_go_dirties_every_root_of_its_kind() -> None:
+    graph = StateGraph()
+    put(graph, workspace("phi"))
+    put(graph, workspace("other"))
+    ref = definition_of(WORKSPACE)
+
+    def crd(name: str, **meta: str) -> CustomResourceDefinition:
+        return CustomResourceDefinition(ObjectMeta(name=name, **meta))
+
+    graph.apply(CUSTOM_RESOURCE_DEFINITION, Apply(ref, crd(ref.name)))
+    assert not GraphView(graph).is_leaving(WORKSPACE)
+    gone = crd(ref.name, deletion_timestamp="2026-01-31T12:00:00Z")
+    assert graph.apply(CUSTOM_RESOURCE_DEFINITION, Apply(ref, gone)) == {PHI, OTHER}
+    assert GraphView(graph).is_leaving(WORKSPACE) and not GraphView(graph).is_leaving(NODE_CLAIM)
+    another = CUSTOM_RESOURCE_DEFINITION.ref("", "others.example.com")
+    assert graph.apply(CUSTOM_RESOURCE_DEFINITION, Apply(another, crd(another.name))) == set()
 
 
 def test_a_root_that_does_not_fit_its_model_is_kept_as_such_and_planned() -> None:
