@@ -2,7 +2,7 @@
 
 The same fake engine is behind (a) our server, (b) FastAPI on uvicorn with uvloop and httptools, (c) an asyncio protocol
 that does nothing but write the bytes. Each runs in a process of its own, in turns, several rounds; medians are printed.
-CPU is the server process's, user and system.
+CPU is the server process's, user and system. At the end: what the server takes of a real engine's throughput.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from dataclasses import dataclass
 import psutil
 import uvloop
 
+from benchmarks.engine_overhead import engine_overhead
 from benchmarks.serving_load import run
 
 SERVERS = {"ours": "benchmarks.peers.ours", "fastapi": "benchmarks.peers.fastapi_app", "bare": "benchmarks.peers.bare"}
@@ -96,7 +97,8 @@ async def measure(rounds: int) -> dict[str, dict[str, list[float]]]:
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.serving", description=__doc__)
     parser.add_argument("--rounds", type=int, default=3, help="rounds; the median counts (default: 3)")
-    found = uvloop.run(measure(parser.parse_args().rounds))
+    arguments = parser.parse_args()
+    found = uvloop.run(measure(arguments.rounds))
     medians = {
         name: {key: statistics.median(values) for key, values in figures.items()} for name, figures in found.items()
     }
@@ -119,6 +121,7 @@ def main() -> None:
         "us_per_request_fastapi": round(fastapi["us_per_request"], 1),
         "first_chunk_p99_ms": round(ours["first_chunk_p99_ms"], 2),
         "rss_mb": round(ours["rss_mb"], 1),
+        **uvloop.run(engine_overhead(arguments.rounds)),
     }
     print(json.dumps(last))
 

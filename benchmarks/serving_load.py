@@ -1,8 +1,12 @@
-"""The load of `benchmarks.serving`: as little Python as it takes to ask and to count."""
+"""The load of `benchmarks.serving`: as little Python as it takes to ask and to count.
+
+`python -m benchmarks.serving_load PORT CONNECTIONS TIMES TOKENS` streams, and prints the seconds.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import sys
 from time import perf_counter
 
 import msgspec
@@ -13,6 +17,7 @@ BODY = {
     "temperature": 0.7,
     "top_p": 0.95,
     "seed": 7,
+    "ignore_eos": True,
 }
 
 
@@ -77,3 +82,8 @@ async def run(port: int, *, connections: int, times: int, tokens: int, stream: b
         await loop.create_connection(lambda reader=reader: reader, "127.0.0.1", port)  # type: ignore[misc]
     await asyncio.gather(*(reader.done for reader in readers))
     return perf_counter() - begun, readers
+
+
+if __name__ == "__main__":
+    port, connections, times, tokens = map(int, sys.argv[1:])
+    print(asyncio.run(run(port, connections=connections, times=times, tokens=tokens, stream=True))[0])

@@ -56,9 +56,11 @@ class Bare(asyncio.Protocol):
             b'"choices":[{"index":0,"delta":' % request_id.encode()
         )
         write = self._transport.write  # type: ignore[attr-defined]
-        said = {
-            word: chunked(start + b'{"content":"%b"},"finish_reason":null}]}\n\n' % word.encode()) for word in WORDS
-        }
+        said = (
+            {word: chunked(start + b'{"content":"%b"},"finish_reason":null}]}\n\n' % word.encode()) for word in WORDS}
+            if wanted.stream
+            else {}
+        )
         pieces: list[str] = []
 
         def sink(outcomes: list[tuple[int, Outcome]]) -> None:

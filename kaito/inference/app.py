@@ -13,10 +13,10 @@ from kaito.inference.routes.models import add_model_routes
 from kaito.inference.routes.status import add_status_routes
 from kaito.inference.serving_state import ServingState
 from kaito.inference.settings import ServerSettings
-from kaito.web.answers import answer_for
+from kaito.web.answers import Answer, answer_for
 from kaito.web.auth import ApiKeys
 from kaito.web.openai.errors import unavailable
-from kaito.web.request_ids import HEADER, request_id_of
+from kaito.web.request_ids import request_id_of
 from kaito.web.routes import Routes
 from kaito.web.tracing import NO_TRACING, Tracing
 
@@ -52,8 +52,8 @@ class App:
                     span.ended(answer.status)
         except Exception as error:
             answer = answer_for(error, request_id=request_id)
-        if not answer.prepared:
-            answer.headers[HEADER] = request_id
+        if isinstance(answer, Answer):
+            answer.request_id = request_id
         return answer
 
     def _check(self, request: web.BaseRequest) -> None:

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol, TypeAlias
 
+import msgspec
+
 from kaito.web.openai.models import ModelCard
 
 
@@ -23,8 +25,7 @@ class Operation(StrEnum):
     DETOKENIZE = "detokenize"
 
 
-@dataclass(frozen=True, slots=True)
-class Call:
+class Call(msgspec.Struct, frozen=True):
     """Who asks: the request's id, for logs, traces and the answer's id."""
 
     request_id: str

@@ -1,4 +1,7 @@
-"""The lower seam: tokens in, tokens out. An engine without an OpenAI face of its own implements `Generator`."""
+"""The lower seam: tokens in, tokens out. An engine without an OpenAI face of its own implements `Generator`.
+
+What is made for every request or token is a msgspec.Struct: it is made in a fifth of a frozen dataclass' time.
+"""
 
 from __future__ import annotations
 
@@ -6,19 +9,19 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol, TypeAlias
 
+import msgspec
+
 Finish: TypeAlias = Literal["stop", "length"]
 
 
-@dataclass(frozen=True, slots=True)
-class Guide:
+class Guide(msgspec.Struct, frozen=True):
     """What the output must match. `source` is a JSON schema, a regular expression, or a Lark grammar."""
 
     kind: Literal["json_schema", "regex", "grammar"]
     source: str
 
 
-@dataclass(frozen=True, slots=True)
-class Sampling:
+class Sampling(msgspec.Struct, frozen=True):
     """How tokens are chosen and when to stop. Order: penalties, bias, guide, temperature, min_p, top_k, top_p."""
 
     tokens_max: int
@@ -42,8 +45,7 @@ class Sampling:
     skips_special: bool = True
 
 
-@dataclass(frozen=True, slots=True)
-class TokenLogprob:
+class TokenLogprob(msgspec.Struct, frozen=True):
     """Natural log of the probability before temperature and penalties. `top`: (token, logprob), most probable first."""
 
     token: int
@@ -51,8 +53,7 @@ class TokenLogprob:
     top: tuple[tuple[int, float], ...] = ()
 
 
-@dataclass(slots=True)
-class Delta:
+class Delta(msgspec.Struct):
     """What one step added to one sequence. `text` may lag behind `tokens`: a character or a stop string half done."""
 
     tokens: list[int]
@@ -63,8 +64,7 @@ class Delta:
     prompt_logprobs: list[TokenLogprob | None] | None = None  # with the first delta, where asked for
 
 
-@dataclass(frozen=True, slots=True)
-class Failure:
+class Failure(msgspec.Struct, frozen=True):
     """The sequence ended without an answer. `status` is HTTP's."""
 
     message: str
@@ -76,8 +76,7 @@ Outcome: TypeAlias = Delta | Failure
 Sink: TypeAlias = Callable[[list[tuple[int, Outcome]]], None]
 
 
-@dataclass(frozen=True, slots=True)
-class Job:
+class Job(msgspec.Struct, frozen=True):
     """One sequence to generate. `sink` gets its outcomes until one has `finish` or is a Failure."""
 
     id: str

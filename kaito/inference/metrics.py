@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Callable
 from functools import partial
 from time import monotonic
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, generate_latest
+from prometheus_client import CollectorRegistry, Gauge, generate_latest
 
 from kaito.inference.generation import Delta
 from kaito.web.tally import Spread, Tallies, Tally
@@ -48,14 +49,9 @@ class TokenMetrics:
         self.prompt_length = Spread("vllm:request_prompt_tokens", "Tokens of a prompt", LENGTH_BUCKETS)
         self.output_length = Spread("vllm:request_generation_tokens", "Tokens of an answer", LENGTH_BUCKETS)
         times, lengths = (self.first, self.next, self.whole), (self.prompt_length, self.output_length)
-        Tallies(labels, [self.prompt_tokens, self.generation_tokens, *times, *lengths], self.registry)
-        success = Counter(
-            "vllm:request_success",
-            "Sequences that ended, by reason",
-            [*labels, "finished_reason"],
-            registry=self.registry,
-        )
-        self.success = {reason: success.labels(*labels.values(), reason) for reason in ("stop", "length")}
+        self.success = Tally("vllm:request_success", "Sequences that ended", "finished_reason", ("stop", "length"))
+        members: list[Tally | Spread] = [self.prompt_tokens, self.generation_tokens, self.success, *times, *lengths]
+        Tallies(labels, members, self.registry)
 
     def started(self, prompt_tokens: int) -> Observed:
         return Observed(self, prompt_tokens, monotonic())
@@ -65,7 +61,7 @@ class TokenMetrics:
         for tokens in inputs_tokens:
             self.prompt_tokens.value += tokens
             self.prompt_length.observe(tokens)
-            self.success["stop"].inc()
+            self.success.values["stop"] += 1
         self.whole.observe(took_s, len(inputs_tokens))
 
     def exposition(self) -> bytes:
@@ -79,26 +75,34 @@ def _at(count: Callable[[], tuple[int, int]], place: int) -> float:
 class Observed:
     """One sequence's times."""
 
-    __slots__ = ("_begun", "_last", "_metrics", "_prompt_tokens", "_tokens")
+    __slots__ = ("_begun", "_gaps", "_last", "_metrics", "_prompt_tokens", "tokens")
 
     def __init__(self, metrics: TokenMetrics, prompt_tokens: int, now: float) -> None:
         self._metrics, self._prompt_tokens = metrics, prompt_tokens
+        self._gaps = metrics.next
         self._begun = now
         self._last = 0.0
-        self._tokens = 0
+        self.tokens = 0  # so far
 
     def take(self, delta: Delta, now: float) -> None:
-        metrics, count = self._metrics, len(delta.tokens)
-        if self._tokens:
-            metrics.next.observe((now - self._last) / count if count else 0.0, count)
-        else:
-            metrics.prompt_tokens.value += self._prompt_tokens
-            metrics.prompt_length.observe(self._prompt_tokens)
-            metrics.first.observe(now - self._begun)
+        count = len(delta.tokens)
+        if not self.tokens:
+            self._take_first(now)
+        elif count:  # the usual case, once a token: `Spread.observe` in place
+            gaps, passed = self._gaps, now - self._last
+            gaps.counts[bisect_left(gaps.bounds, passed / count)] += count
+            gaps.total += passed
         self._last = now
-        self._tokens += count
-        metrics.generation_tokens.value += count
+        self.tokens += count
+        self._metrics.generation_tokens.value += count
         if delta.finish is not None:
+            metrics = self._metrics
             metrics.whole.observe(now - self._begun)
-            metrics.output_length.observe(self._tokens)
-            metrics.success[delta.finish].inc()
+            metrics.output_length.observe(self.tokens)
+            metrics.success.values[delta.finish] += 1
+
+    def _take_first(self, now: float) -> None:
+        metrics = self._metrics
+        metrics.prompt_tokens.value += self._prompt_tokens
+        metrics.prompt_length.observe(self._prompt_tokens)
+        metrics.first.observe(now - self._begun)

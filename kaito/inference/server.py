@@ -21,6 +21,7 @@ from kaito.inference.settings import ServerSettings
 from kaito.inference.startup_benchmark import run_benchmark
 from kaito.logs import Event
 from kaito.web.memory import settle_memory
+from kaito.web.server import Server
 from kaito.web.tracing import open_tracing
 
 KEEP_ALIVE_S = 75.0  # above what load balancers use, so that they close first
@@ -82,7 +83,7 @@ async def _serve(app: App, engine: Engine, stopped: asyncio.Event) -> None:
 async def listen(app: App, settings: ServerSettings) -> web.ServerRunner:
     """Answers probes from now on. Raises OSError."""
     limits = settings.limits
-    server = web.Server(
+    server = Server(
         app,
         access_log=None,
         keepalive_timeout=KEEP_ALIVE_S,
@@ -90,7 +91,7 @@ async def listen(app: App, settings: ServerSettings) -> web.ServerRunner:
         max_line_size=limits.headers_bytes_max,
         max_field_size=limits.headers_bytes_max,
     )
-    app.state.connections = lambda: len(server.connections)
+    app.state.connections = lambda: server.connections_count
     runner = web.ServerRunner(server, shutdown_timeout=1.0)
     await runner.setup()
     site = web.TCPSite(runner, settings.host, settings.port, backlog=BACKLOG, ssl_context=tls_context(settings))

@@ -15,16 +15,19 @@ def _too_large(bytes_max: int) -> ApiError:
 
 async def read_body(request: web.BaseRequest, *, bytes_max: int, timeout_s: float) -> bytes:
     """The whole body. Raises ApiError: 413 over the bound, 408 when it does not arrive in time, 415 when compressed."""
-    if request.headers.get("Content-Encoding", "identity").lower() != "identity":
+    encoding = request.headers.get("Content-Encoding")
+    if encoding is not None and encoding.lower() != "identity":
         raise ApiError(415, "The body is compressed: send it as it is.", code="unsupported_encoding")
-    if (request.content_length or 0) > bytes_max:
-        raise _too_large(bytes_max)
     content = request.content
     if content.is_eof():  # it came with the head: the usual case
         body = content.read_nowait(-1) if request.body_exists else b""
         if len(body) > bytes_max:
             raise _too_large(bytes_max)
         return body
+    if (request.content_length or 0) > bytes_max:
+        raise _too_large(bytes_max)
+    if request.headers.get("Expect", "").lower() == "100-continue" and request.transport is not None:
+        request.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
     try:
         async with asyncio.timeout(timeout_s):
             return await _read(content, bytes_max)

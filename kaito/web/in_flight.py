@@ -13,16 +13,14 @@ class InFlight:
     def __init__(self) -> None:
         self.count = 0
         self.is_draining = False
-        self._idle = asyncio.Event()
-        self._idle.set()
+        self._idle: asyncio.Event | None = None  # made by who waits for it
 
     def enter(self) -> None:
         self.count += 1
-        self._idle.clear()
 
     def leave(self) -> None:
         self.count -= 1
-        if not self.count:
+        if self._idle is not None and not self.count:
             self._idle.set()
 
     @contextmanager
@@ -38,7 +36,9 @@ class InFlight:
         self.is_draining = True
         try:
             async with asyncio.timeout(grace_s):
-                await self._idle.wait()
+                while self.count:
+                    self._idle = asyncio.Event()
+                    await self._idle.wait()
         except TimeoutError:
             return False
         return True

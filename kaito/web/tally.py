@@ -15,16 +15,19 @@ from prometheus_client.registry import Collector
 
 
 class Tally:
-    """A counter. Add to `value`."""
+    """A counter. Add to `value`; with a label of its own, to `values[label]`."""
 
-    __slots__ = ("help", "name", "value")
+    __slots__ = ("help", "label", "name", "value", "values")
 
-    def __init__(self, name: str, text: str) -> None:
-        self.name, self.help, self.value = name, text, 0.0
+    def __init__(self, name: str, text: str, label: str = "", values: Sequence[str] = ()) -> None:
+        self.name, self.help, self.label, self.value = name, text, label, 0.0
+        self.values = dict.fromkeys(values, 0.0)
 
     def family(self, labels: dict[str, str]) -> Metric:
-        family = CounterMetricFamily(self.name, self.help, labels=list(labels))
-        family.add_metric(list(labels.values()), self.value)
+        own = [self.label] if self.label else []
+        family = CounterMetricFamily(self.name, self.help, labels=[*labels, *own])
+        for name, value in self.values.items() if self.label else (("", self.value),):
+            family.add_metric([*labels.values(), *([name] if self.label else [])], value)
         return family
 
 

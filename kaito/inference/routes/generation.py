@@ -9,17 +9,16 @@ import structlog
 from aiohttp import web
 
 from kaito.inference.admission import Admission
-from kaito.inference.engine import Call, Engine, Operation, Stream
+from kaito.inference.engine import Call, Engine, Operation
 from kaito.inference.request_keys import REQUEST_ID
 from kaito.inference.serving_state import ServingState
 from kaito.logs import Event
 from kaito.web import sse
-from kaito.web.answers import json_answer
+from kaito.web.answers import Answer
 from kaito.web.bodies import read_body
-from kaito.web.deadline import Deadline
+from kaito.web.deadline import Deadline, Deadlines
 from kaito.web.event_stream import EventStream, ReaderTooSlow
-from kaito.web.openai.errors import ApiError, error_body
-from kaito.web.request_ids import HEADER
+from kaito.web.openai.errors import ApiError, error_body, internal
 from kaito.web.routes import Handler, Routes
 
 PATHS = {
@@ -42,6 +41,7 @@ def add_generation_routes(routes: Routes, state: ServingState) -> None:
 def _handler(state: ServingState, operation: Operation) -> Handler:
     limits = state.limits
     takes_slot = operation not in WITHOUT_SLOT
+    deadlines = Deadlines(limits.request_timeout_s)
 
     async def answer(request: web.BaseRequest) -> web.StreamResponse:
         engine, admission = state.serving()
@@ -52,17 +52,16 @@ def _handler(state: ServingState, operation: Operation) -> Handler:
             text = body.decode(errors="replace")
             structlog.get_logger().info(Event.REQUEST_RECEIVED, request_id=request[REQUEST_ID], body=text)
         state.in_flight.enter()
+        begun = 0.0
         try:
-            if not takes_slot:
-                return await _answer(state, engine, operation, body, request)
-            if (turn := admission.try_enter()) is not None:
-                await _wait(admission, turn)
-            begun = monotonic()
-            try:
-                return await _answer(state, engine, operation, body, request)
-            finally:  # the slot was held to the last byte
+            if takes_slot:
+                if (turn := admission.try_enter()) is not None:
+                    await _wait(admission, turn)
+                begun = monotonic()
+            return await _answer(state, engine, operation, body, request, deadlines.begin())
+        finally:  # the slot was held to the last byte
+            if begun:
                 admission.leave(monotonic() - begun)
-        finally:
             state.in_flight.leave()
 
     return answer
@@ -84,40 +83,39 @@ async def _wait(admission: Admission, turn: asyncio.Future[None]) -> None:
 
 
 async def _answer(
-    state: ServingState, engine: Engine, operation: Operation, body: bytes, request: web.BaseRequest
+    state: ServingState,
+    engine: Engine,
+    operation: Operation,
+    body: bytes,
+    request: web.BaseRequest,
+    deadline: Deadline,
 ) -> web.StreamResponse:
+    request_id = request[REQUEST_ID]
     stream: EventStream | None = None
-    deadline = Deadline(state.limits.request_timeout_s)
     try:
-        reply = await engine.run(operation, body, Call(request[REQUEST_ID]))
+        reply = await engine.run(operation, body, Call(request_id))
         if isinstance(reply, bytes):
-            return json_answer(reply)
-        stream = await _open_stream(state, request)
-        await _pump(reply, stream, request)
+            return Answer(reply)
+        bytes_max = state.limits.stream_buffer_bytes_max
+        stream = EventStream(request, request_id=request_id, buffer_bytes_max=bytes_max)
+        await reply.pump(stream.write)
     except asyncio.CancelledError:
         error = deadline.error()  # raises where it was not the deadline
         if stream is None:
             raise error from None
         stream.write(sse.frame(error_body(error)) + sse.DONE)
+    except ReaderTooSlow as error:
+        structlog.get_logger().warning(Event.READER_DROPPED, request_id=request_id, reason=str(error))
+        raise
+    except ConnectionResetError:
+        raise
+    except Exception as error:
+        if stream is None:
+            raise
+        # The head has gone out: the only way left to say it.
+        structlog.get_logger().error(Event.REQUEST_FAILED, request_id=request_id, exc_info=error)
+        stream.write(sse.frame(error_body(internal("Internal error: the answer broke off."))) + sse.DONE)
     finally:
         deadline.end()
-    await stream.close()
-    return stream.response
-
-
-async def _open_stream(state: ServingState, request: web.BaseRequest) -> EventStream:
-    stream = EventStream(
-        request,
-        headers={HEADER: request[REQUEST_ID]},
-        buffer_bytes_max=state.limits.stream_buffer_bytes_max,
-    )
-    await stream.open()
+    stream.close()
     return stream
-
-
-async def _pump(reply: Stream, stream: EventStream, request: web.BaseRequest) -> None:
-    try:
-        await reply.pump(stream.write)
-    except ReaderTooSlow as error:
-        structlog.get_logger().warning(Event.READER_DROPPED, request_id=request[REQUEST_ID], reason=str(error))
-        raise

@@ -10,7 +10,7 @@ from aiohttp import web
 
 from kaito.inference.serving_state import ServingState
 from kaito.logs import Event
-from kaito.web.answers import json_answer
+from kaito.web.answers import Answer, json_answer
 from kaito.web.bodies import read_body
 from kaito.web.openai.decode import decode
 from kaito.web.openai.errors import ApiError
@@ -37,11 +37,11 @@ UNLOAD = msgspec.json.Decoder(UnloadAdapter)
 
 
 def add_model_routes(routes: Routes, state: ServingState) -> None:
-    async def models(_: web.BaseRequest) -> web.Response:
+    async def models(_: web.BaseRequest) -> Answer:
         engine, _admission = state.serving()
         return json_answer(msgspec.json.encode(ModelList(data=engine.models())))
 
-    async def load(request: web.BaseRequest) -> web.Response:
+    async def load(request: web.BaseRequest) -> Answer:
         wanted = decode(await _body(state, request), LOAD)
         engine, _admission = state.serving()
         with state.in_flight.one():
@@ -49,7 +49,7 @@ def add_model_routes(routes: Routes, state: ServingState) -> None:
         structlog.get_logger().info(Event.ADAPTER_LOADED, adapter=wanted.lora_name, path=wanted.lora_path)
         return json_answer(msgspec.json.encode(f"Success: LoRA adapter '{wanted.lora_name}' added successfully."))
 
-    async def unload(request: web.BaseRequest) -> web.Response:
+    async def unload(request: web.BaseRequest) -> Answer:
         wanted = decode(await _body(state, request), UNLOAD)
         engine, _admission = state.serving()
         with state.in_flight.one():

@@ -7,35 +7,34 @@ from aiohttp import web
 
 from kaito import __version__
 from kaito.inference.serving_state import ServingState
-from kaito.web.answers import json_answer
+from kaito.web.answers import Answer, json_answer
 from kaito.web.openai.errors import ApiError, unavailable
 from kaito.web.probes import EXPOSITION_TYPE
 from kaito.web.routes import Routes
 
 
 def add_status_routes(routes: Routes, state: ServingState) -> None:
-    async def health(_: web.BaseRequest) -> web.Response:
+    async def health(_: web.BaseRequest) -> Answer:
         """Alive: also while loading and draining; not once the engine is broken, so that Kubernetes starts over."""
         if state.engine is not None and (fault := state.engine.fault):
             raise unavailable(f"The engine is broken: {fault}")
         return json_answer(b'{"status":"Healthy"}')
 
-    async def ready(_: web.BaseRequest) -> web.Response:
+    async def ready(_: web.BaseRequest) -> Answer:
         state.serving()
         if state.is_measuring:
             raise unavailable("The start-up benchmark is running.")
         return json_answer(b'{"status":"Ready"}')
 
-    async def metrics(_: web.BaseRequest) -> web.Response:
+    async def metrics(_: web.BaseRequest) -> Answer:
         engine = b"" if state.engine is None else state.engine.exposition()
-        return web.Response(
-            body=engine + state.progress.exposition() + state.exposition(), headers={"Content-Type": EXPOSITION_TYPE}
-        )
+        text = engine + state.progress.exposition() + state.exposition()
+        return Answer(text, content_type=EXPOSITION_TYPE)
 
-    async def version(_: web.BaseRequest) -> web.Response:
+    async def version(_: web.BaseRequest) -> Answer:
         return json_answer(msgspec.json.encode({"version": __version__}))
 
-    async def benchmark(_: web.BaseRequest) -> web.Response:
+    async def benchmark(_: web.BaseRequest) -> Answer:
         if not state.benchmark:
             raise ApiError(
                 404,
@@ -45,7 +44,7 @@ def add_status_routes(routes: Routes, state: ServingState) -> None:
             )
         return json_answer(state.benchmark)
 
-    async def openapi(_: web.BaseRequest) -> web.Response:
+    async def openapi(_: web.BaseRequest) -> Answer:
         from kaito.inference.openapi import document  # built once, and by most servers never
 
         return json_answer(document())

@@ -135,6 +135,10 @@ class Chat:
         is_usual = not (self.request.logprobs or self.request.return_token_ids or running_usage or self._is_taken_apart)
 
         def take(deltas: list[tuple[int, Delta]]) -> None:
+            if is_usual and len(deltas) == 1 and deltas[0][1].finish is None:
+                index, delta = deltas[0]
+                write(usual[index] + encode(delta.text) + usual_tail)
+                return
             frames: list[bytes] = []
             for index, delta in deltas:
                 if is_usual and delta.finish is None:

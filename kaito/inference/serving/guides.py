@@ -15,6 +15,15 @@ ANY_OBJECT = '{"type":"object"}'
 
 def guide_of(request: SamplingFields) -> Guide | None:
     """None where anything goes. Raises ApiError (400) for none or several of what excludes one another."""
+    if not (
+        request.response_format
+        or request.structured_outputs
+        or request.guided_json is not None
+        or request.guided_regex is not None
+        or request.guided_choice is not None
+        or request.guided_grammar is not None
+    ):
+        return None  # the usual case
     found = [*_response_format(request), *_structured(request), *_guided(request)]
     if len(found) > 1:
         fields = ", ".join(field for field, _ in found)

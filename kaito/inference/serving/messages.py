@@ -20,6 +20,10 @@ def messages_for_template(messages: list[Message]) -> list[dict[str, Any]]:
 
 
 def _plain(index: int, message: Message) -> dict[str, Any]:
+    if type(message.content) is str and not (
+        message.tool_calls or message.name or message.tool_call_id or message.reasoning or message.reasoning_content
+    ):
+        return {"role": message.role, "content": message.content}  # the usual case
     plain: dict[str, Any] = msgspec.to_builtins(message)
     if isinstance(message.content, list):
         plain["content"] = "\n".join(_text(index, place, part) for place, part in enumerate(message.content))

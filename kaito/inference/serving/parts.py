@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import secrets
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+
+import msgspec
 
 from kaito.inference.serving.call_readers import CallDelta
 from kaito.inference.serving.harmony import HarmonySplitter
@@ -22,11 +24,10 @@ class CallPart:
     name: str = ""
 
 
-@dataclass(slots=True)
-class Part:
+class Part(msgspec.Struct):
     content: str = ""
     reasoning: str = ""
-    calls: list[CallPart] = field(default_factory=list)
+    calls: list[CallPart] = []
 
 
 class Parts:

@@ -8,6 +8,7 @@ from kaito.inference.generation import Guide, ModelInfo, Sampling, Tokenizer
 from kaito.web.openai.common import SamplingFields
 from kaito.web.openai.errors import invalid
 
+NOTHING: frozenset[int] = frozenset()
 GREEDY_BELOW = 1e-5  # vLLM's bound: a smaller temperature overflows
 
 
@@ -37,7 +38,7 @@ def sampling_of(
         seed=request.seed,
         stop=_stop(request.stop),
         keeps_stop=bool(request.include_stop_str_in_output),
-        stop_tokens=frozenset(request.stop_token_ids or ()),
+        stop_tokens=frozenset(request.stop_token_ids) if request.stop_token_ids else NOTHING,
         ignores_eos=bool(request.ignore_eos),
         tokens_min=request.min_tokens or 0,
         bias=_bias(request.logit_bias, tokenizer.vocabulary_size),
@@ -76,19 +77,23 @@ def truncated(prompt: list[int], request: SamplingFields, context_tokens: int) -
 
 
 def _chosen(given: Any, name: str, info: ModelInfo, otherwise: Any) -> Any:
-    return info.defaults.get(name, otherwise) if given is None else given
+    return given if given is not None else info.defaults.get(name, otherwise)
 
 
 def _stop(stop: str | list[str] | None) -> tuple[str, ...]:
-    stops = (stop,) if isinstance(stop, str) else tuple(stop or ())
+    if stop is None:
+        return ()
+    stops = (stop,) if isinstance(stop, str) else tuple(stop)
     if any(not text for text in stops):
         raise invalid("stop: an empty string would stop at once", param="stop")
     return stops
 
 
 def _bias(bias: dict[str, float] | None, vocabulary_size: int) -> tuple[tuple[int, float], ...]:
+    if not bias:
+        return ()
     found = []
-    for key, value in (bias or {}).items():
+    for key, value in bias.items():
         if not key.isdecimal() or int(key) >= vocabulary_size:
             raise invalid(
                 f"logit_bias: {key!r} is not a token id of this model (0 to {vocabulary_size - 1})", param="logit_bias"

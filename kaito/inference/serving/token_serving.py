@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from time import time
 
 import msgspec
 import structlog
+from msgspec import structs
 
 from kaito.inference.engine import Call, Operation, Reply
 from kaito.inference.generation import Generator, Guide, Sampling
@@ -117,22 +117,22 @@ class TokenServing:
     async def chat(self, request: ChatRequest, call: Call) -> Chat:
         """The request, checked and in tokens. Raises ApiError."""
         settings = self._settings
+        self.adapter_of(request.model)  # before anything is made of it
         tools = tool_plan(request, parser=settings.tool_call_parser, is_auto_allowed=settings.auto_tool_choice)
-        guide = guide_of(request)
-        if guide is not None and tools.guide is not None:
+        if (guide := guide_of(request)) is not None and tools.guide is not None:
             raise invalid("response_format and tool_choice hold the output to different things", param="tool_choice")
+        if (guide := guide or tools.guide) is not None:
+            await self._check(guide)
         text = self._render(request)
         prompt = self.generator.tokenizer.encode(text, add_special_tokens=False)
         prompt = truncated(prompt, request, self.generator.info.context_tokens)
         wanted = request.max_completion_tokens or request.max_tokens
         top = (request.top_logprobs or 0) if request.logprobs else None
-        sampling = await self._sampling(
-            request, prompt, wanted, top, guide or tools.guide, logprobs_field="top_logprobs"
-        )
+        sampling = self._sampling(request, prompt, wanted, top, guide, logprobs_field="top_logprobs")
         # Guided output holds from its first token on: there is no reasoning before it.
         marks = None if sampling.guide is not None or self._marks is None else self._marks.after(text)
         if request.skip_special_tokens is None and self._has_special_marks(marks, tools):
-            sampling = replace(sampling, skips_special=False)
+            sampling = structs.replace(sampling, skips_special=False)
         return Chat(
             request,
             self._run(request, call, [prompt], [sampling]),
@@ -146,6 +146,8 @@ class TokenServing:
 
     def _has_special_marks(self, marks: Marks | None, tools: ToolPlan) -> bool:
         """Whether what tells the answer's parts apart is special tokens, which answers are usually decoded without."""
+        if marks is None and tools.notation is None:
+            return False
         wanted = [marks.start, marks.end] if marks is not None else []
         wanted += [tools.notation.start, tools.notation.end] if tools.notation is not None else []
         special = self.generator.tokenizer.special_tokens
@@ -173,10 +175,13 @@ class TokenServing:
             "tools": msgspec.to_builtins(request.tools) if has_tools else None,
             "add_generation_prompt": request.add_generation_prompt is not False and not continues,
             "continue_final_message": continues,
-            **({"reasoning_effort": request.reasoning_effort} if request.reasoning_effort else {}),
-            **({"chat_template": request.chat_template} if request.chat_template else {}),
-            **(request.chat_template_kwargs or {}),
         }
+        if request.reasoning_effort:
+            variables["reasoning_effort"] = request.reasoning_effort
+        if request.chat_template:
+            variables["chat_template"] = request.chat_template
+        if request.chat_template_kwargs:
+            variables |= request.chat_template_kwargs
         try:
             return tokenizer.render_chat(messages_for_template(request.messages), **variables)
         except ValueError as error:
@@ -184,6 +189,7 @@ class TokenServing:
 
     async def _text(self, request: CompletionRequest, call: Call) -> Text:
         tokenizer = self.generator.tokenizer
+        self.adapter_of(request.model)  # before anything is made of it
         if request.suffix:
             raise invalid("suffix: this model does not fill in the middle", param="suffix")
         if request.max_tokens == 0 and not request.echo:
@@ -191,8 +197,10 @@ class TokenServing:
         found = prompts_of(request, tokenizer)
         prompts = [truncated(prompt, request, self.generator.info.context_tokens) for prompt in found]
         guide, top = guide_of(request), request.logprobs
+        if guide is not None:
+            await self._check(guide)
         sampling = [
-            await self._sampling(request, prompt, request.max_tokens, top, guide, echoes=bool(request.echo))
+            self._sampling(request, prompt, request.max_tokens, top, guide, echoes=bool(request.echo))
             for prompt in prompts
         ]
         return Text(
@@ -209,7 +217,13 @@ class TokenServing:
         adapter = self.adapter_of(request.model)
         return Run(self.generator, self._metrics, call.request_id, prompts, sampling, request.n or 1, adapter)
 
-    async def _sampling(
+    async def _check(self, guide: Guide) -> None:
+        try:
+            await self.generator.check_guide(guide)
+        except ValueError as error:
+            raise invalid(f"the output cannot be held to this {guide.kind}: {error}", param=guide.kind) from error
+
+    def _sampling(
         self,
         request: SamplingFields,
         prompt: list[int],
@@ -220,15 +234,9 @@ class TokenServing:
         logprobs_field: str = "logprobs",
         echoes: bool = False,
     ) -> Sampling:
-        self.adapter_of(request.model)
         if top_logprobs is not None and not 0 <= top_logprobs <= self._settings.logprobs_max:
             expected = f"expected 0 to {self._settings.logprobs_max}"
             raise invalid(f"{logprobs_field}={top_logprobs}: {expected}", param=logprobs_field)
-        if guide is not None:
-            try:
-                await self.generator.check_guide(guide)
-            except ValueError as error:
-                raise invalid(f"the output cannot be held to this {guide.kind}: {error}", param=guide.kind) from error
         info = self.generator.info
         return sampling_of(
             request,

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import structlog
 from aiohttp import web
 
+from kaito.logs import Event
 from kaito.rag.answer.chat import Chat, Prepared
 from kaito.rag.answer.relay import GuardedStream, error_event, relay
 from kaito.rag.answer.request import read_chat
@@ -13,6 +15,7 @@ from kaito.rag.service import Service
 from kaito.web import sse
 from kaito.web.bodies import read_body
 from kaito.web.event_stream import EventStream
+from kaito.web.request_ids import request_id_of
 
 NO_MODEL_SERVER = "InferenceService not configured: set LLM_INFERENCE_URL to a model server's chat completions."
 
@@ -41,8 +44,8 @@ def add_routes(router: web.UrlDispatcher, service: Service, chat: Chat | None) -
     ) -> web.StreamResponse:
         guarded = None if policy is None or chat.guard is None else GuardedStream(chat.guard, policy)
         async with chat.stream(prepared) as response:
-            stream = EventStream(request, headers={}, buffer_bytes_max=limits.stream_buffer_bytes_max)
-            await stream.open()
+            request_id = request_id_of(request.headers)
+            stream = EventStream(request, request_id=request_id, buffer_bytes_max=limits.stream_buffer_bytes_max)
             try:
                 async for piece in relay(response, prepared.sources, guarded):
                     stream.write(piece)
@@ -51,10 +54,9 @@ def add_routes(router: web.UrlDispatcher, service: Service, chat: Chat | None) -
             except Exception as error:
                 # The head has gone out: the only way left to say it.
                 stream.write(error_event(f"{type(error).__name__}: the answer broke off") + sse.DONE)
-                await stream.close()
-                raise
-            await stream.close()
-            return stream.response
+                structlog.get_logger().error(Event.REQUEST_FAILED, request_id=request_id, exc_info=error)
+            stream.close()
+            return stream
 
     async def models(_: web.Request) -> web.Response:
         if chat is None:

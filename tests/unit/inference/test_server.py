@@ -13,6 +13,7 @@ import pytest
 import trustme
 from aiohttp import web
 
+from kaito.inference.engine import Write
 from kaito.inference.settings import Limits
 from kaito.web.tracing import open_tracing
 from tests.unit.inference.harness import NAME, Served, serving
@@ -158,6 +159,84 @@ async def test_an_old_client_gets_its_stream_unframed():
         head, _, text = (await reader.read()).partition(b"\r\n\r\n")
         assert b"Transfer-Encoding" not in head and text.startswith(b"data: {") and text.endswith(b"[DONE]\n\n")
         writer.close()
+
+
+async def raw(served: Served, data: bytes) -> tuple[bytes, bytes]:
+    """(head, body) of what the server answers to these bytes, until it closes the connection."""
+    reader, writer = await asyncio.open_connection(*served.url.removeprefix("http://").split(":"))
+    writer.write(data)
+    async with asyncio.timeout(10):
+        head, _, body = (await reader.read()).partition(b"\r\n\r\n")
+    writer.close()
+    return head, body
+
+
+@pytest.mark.parametrize(
+    ("data", "status", "code"),
+    [
+        (b"nonsense\r\n\r\n", 400, "malformed_request"),
+        (b"GET / HTTP/9.9.9\r\n\r\n", 400, "malformed_request"),
+        (b"G\x00T /health HTTP/1.1\r\nHost: x\r\n\r\n", 400, "malformed_request"),
+        (b"GET /health HTTP/1.1\r\nHost: x\r\nbad header\r\n\r\n", 400, "malformed_request"),
+        (b"POST /tokenize HTTP/1.1\r\nHost: x\r\nContent-Length: x\r\n\r\n", 400, "malformed_request"),
+        (b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n", 400, "malformed_request"),
+        (b"GET /" + b"x" * 3000 + b" HTTP/1.1\r\nHost: x\r\n\r\n", 431, "headers_too_large"),
+        (b"GET / HTTP/1.1\r\nHost: x\r\nX-Long: " + b"x" * 3000 + b"\r\n\r\n", 431, "headers_too_large"),
+        (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\r\n\r\n", 400, "malformed_request"),  # TLS at a plain port
+    ],
+)
+async def test_what_is_not_http_is_refused_in_openais_envelope_too(data: bytes, status: int, code: str):
+    async with serving(limits=Limits(headers_bytes_max=2000)) as served:
+        head, body = await raw(served, data)
+        assert int(head.split()[1]) == status and b"application/json" in head and b"X-Request-Id" in head
+        error = json.loads(body)["error"]
+        assert set(error) == {"message", "type", "param", "code"} and error["code"] == code
+        assert (await served.ask("GET", "/health"))[0] == 200
+
+
+async def test_heads_old_clients_and_last_requests_are_answered_as_http_has_it():
+    async with serving() as served:
+        head, body = await raw(served, b"HEAD /health HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+        assert head.startswith(b"HTTP/1.1 200 OK") and body == b""
+        for ending in (b"HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n", b"HTTP/1.0\r\n\r\n"):
+            head, body = await raw(served, b"GET /health " + ending)
+            assert head.split()[1] == b"200" and json.loads(body) == {"status": "Healthy"}
+            assert b"Content-Length: 20" in head and b"X-Request-Id" in head
+
+
+async def test_a_client_that_waits_before_it_sends_its_body_is_told_to_go_on():
+    async with serving() as served:
+        reader, writer = await asyncio.open_connection(*served.url.removeprefix("http://").split(":"))
+        body = json.dumps(CHAT).encode()
+        head = b"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nContent-Length: %d\r\n\r\n"
+        writer.write(head % len(body))
+        assert await reader.readuntil(b"\r\n\r\n") == b"HTTP/1.1 100 Continue\r\n\r\n"
+        writer.write(body)
+        assert (await reader.readline()).split()[1] == b"200"
+        writer.close()
+
+
+class Breaking:
+    """An answer that fails after its first event."""
+
+    async def pump(self, write: Write) -> None:
+        write(b'data: {"choices":[]}\n\n')
+        raise RuntimeError("inside")
+
+
+async def test_a_stream_that_breaks_off_says_so_and_ends_as_a_stream():
+    async with serving() as served:
+
+        async def run(*_: object) -> Breaking:
+            return Breaking()
+
+        served.app.state.engine.run = run  # type: ignore[union-attr, method-assign, assignment]
+        for _ in range(2):  # the connection goes on
+            status, _, text = await served.ask("POST", "/v1/chat/completions", json=CHAT | {"stream": True})
+            first, failed, done, empty = text.split("\n\n")
+            assert (status, first, done, empty) == (200, 'data: {"choices":[]}', "data: [DONE]", "")
+            assert json.loads(failed.removeprefix("data: "))["error"]["code"] == "internal_error"
+        await settled(served)
 
 
 async def test_https(tmp_path: Path):
