@@ -1,38 +1,45 @@
-"""`kaito explain KIND/NAME`: the causal chain behind the state of a Workspace or RAGEngine, asked of the cluster."""
+"""`kaito explain KIND/NAME`: the causal chain behind the state of a root, asked of the cluster."""
 
 from __future__ import annotations
 
 import argparse
 import sys
+from dataclasses import replace
 from datetime import datetime
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import anyio
 import msgspec
 
 from kaito.actors.roster import judge_root
+from kaito.api.inferenceset import INFERENCE_SET
 from kaito.api.meta import Json, ObjectRef
 from kaito.api.ragengine import RAGENGINE
 from kaito.api.workspace import WORKSPACE
 from kaito.cli.clients import find_kubeconfig, open_client
 from kaito.cli.listed import graph_around
+from kaito.cli.states import NOT_YET, state_of
 from kaito.clock import rfc3339, wall_clock
 from kaito.kube.client import KubeClient
 from kaito.kube.errors import ApiError, NotFound
 from kaito.plan.explain import Cause, Explanation, explain, render
+from kaito.plan.roots import root_meta
 from kaito.plan.verdict import Failed
 from kaito.settings import PlanSettings
 from kaito.state.graph_view import GraphView
 
 KINDS = dict.fromkeys(("", "workspace", "workspaces", "wk", "wks"), WORKSPACE)
 KINDS |= dict.fromkeys(("ragengine", "ragengines", "rag"), RAGENGINE)
+KINDS |= dict.fromkeys(("inferenceset", "inferencesets", "is", "isets"), INFERENCE_SET)
+UNDERSTOOD = "workspace/NAME, inferenceset/NAME or ragengine/NAME"
+DONE = ("Ready", "Succeeded")
+PARTS_MAX = 8
 READY, NOT_READY, UNREADABLE = 0, 1, 2
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("object", metavar="KIND/NAME", help="what to explain: workspace/NAME or ragengine/NAME")
+    parser.add_argument("object", metavar="KIND/NAME", help=f"what to explain: {UNDERSTOOD}")
     parser.add_argument("-n", "--namespace", default="default", metavar="NS", help="its namespace (default: default)")
     parser.add_argument("--kubeconfig", metavar="F", help="default: $KUBECONFIG, .kaito/kubeconfig, ~/.kube/config")
     parser.add_argument("--output", "-o", choices=("text", "json"), default="text", help="how to print it")
@@ -62,14 +69,14 @@ def run(args: argparse.Namespace) -> int:
         return UNREADABLE
     now = wall_clock()
     print(render(told, now) if args.output == "text" else msgspec.json.encode(as_json(told)).decode())
-    return READY if told.state == "Ready" else NOT_READY
+    return READY if told.state in DONE else NOT_READY
 
 
 def parse_object(text: str, namespace: str) -> ObjectRef:
     """`KIND/NAME`, or the NAME of a Workspace. Raises ValueError that says what is understood."""
     kind, _, name = text.rpartition("/")
     if not name or kind.lower() not in KINDS:
-        raise ValueError(f"{text!r}: expected workspace/NAME or ragengine/NAME")
+        raise ValueError(f"{text!r}: expected {UNDERSTOOD}")
     return KINDS[kind.lower()].ref(namespace, name)
 
 
@@ -88,14 +95,21 @@ async def explain_root(client: KubeClient, ref: ObjectRef, now: datetime, settin
     except NotFound as error:
         raise NotFound(f"there is no {ref.kind} {ref.name} in namespace {ref.namespace}") from error
     graph = await graph_around(client, ref.namespace)
-    verdicts = judge_root(GraphView(graph), ref, now, settings)
-    state = "being deleted" if body["metadata"].get("deletionTimestamp") else _state(body)
-    return explain(ref, state, verdicts)
+    view = GraphView(graph)
+    told = explain(ref, state_of(body) or NOT_YET, judge_root(view, ref, now, settings))
+    replicas = [cause.culprit for cause in told.causes if cause.culprit.kind == WORKSPACE.kind != ref.kind]
+    parts = [_explain_replica(view, each, now, settings) for each in dict.fromkeys(replicas)]
+    return replace(told, parts=tuple(part for part in parts[:PARTS_MAX] if part is not None))
 
 
-def _state(body: Json) -> str:
-    status: Any = body.get("status")
-    return str((status or {}).get("state") or "not reconciled yet")
+def _explain_replica(view: GraphView, ref: ObjectRef, now: datetime, settings: PlanSettings) -> Explanation | None:
+    """The chain behind a replica that its InferenceSet waits for."""
+    found = view.root(ref)
+    if found is None:
+        return None
+    root = root_meta(found)
+    body = {"kind": ref.kind, "metadata": {"deletionTimestamp": root.deleting_since}, "status": root.status}
+    return explain(ref, state_of(body) or NOT_YET, judge_root(view, ref, now, settings))
 
 
 def as_json(told: Explanation) -> Json:
@@ -104,6 +118,7 @@ def as_json(told: Explanation) -> Json:
         "object": str(told.root),
         "state": told.state,
         "causes": [_cause(cause) for cause in told.causes],
+        "parts": [as_json(part) for part in told.parts],
         "symptoms": [_cause(cause) for cause in told.symptoms],
         "passed": [
             {"stage": stage.gate, "message": stage.message, "at": rfc3339(stage.since) if stage.since else None}

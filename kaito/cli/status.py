@@ -1,8 +1,9 @@
-"""`kaito status [-w]`: Workspaces and RAGEngines, how far each is, and what it waits for."""
+"""`kaito status [-w]`: all roots, how far each is, and what it waits for."""
 
 from __future__ import annotations
 
 import argparse
+import shutil
 import sys
 from collections.abc import Sequence
 from datetime import datetime
@@ -12,21 +13,29 @@ from pathlib import Path
 import anyio
 import msgspec
 
-from kaito.api.meta import Json, ResourceKind
+from kaito.api.inferenceset import INFERENCE_SET
+from kaito.api.meta import Json
 from kaito.api.ragengine import RAGENGINE
 from kaito.api.workspace import WORKSPACE
 from kaito.cli.clients import find_kubeconfig, open_client
 from kaito.cli.signals import run_until_signal
-from kaito.cli.tables import columns
+from kaito.cli.states import state_of
+from kaito.cli.tables import columns, fitted
 from kaito.clock import parse_rfc3339, wall_clock
-from kaito.kube.client import KubeClient, Scope
+from kaito.kube.client import Scope
 from kaito.kube.errors import ApiError, NotFound
 from kaito.plan.catalog import find_sku_anywhere
 from kaito.plan.explain import age
 
-HEADER = ("NAMESPACE", "KIND", "NAME", "STATE", "STAGE", "NODES", "GPUS", "AGE", "WAITS FOR", "SINCE", "NEXT STEP")
+KINDS = (WORKSPACE, INFERENCE_SET, RAGENGINE)
+ORDER = [kind.kind for kind in (INFERENCE_SET, WORKSPACE, RAGENGINE)]
+HEADER = ("NAMESPACE", "OBJECT", "STATE", "STAGE", "NODES", "GPUS", "AGE", "WAITS FOR", "SINCE", "NEXT STEP")
+# What a narrow terminal does without, the first first.
+DISPENSABLE = ("NEXT STEP", "SINCE", "GPUS", "NAMESPACE", "NODES", "STAGE", "AGE", "WAITS FOR")
+ELASTIC = ("OBJECT", "WAITS FOR", "NEXT STEP")
 WORDS_MAX = 100
-NO_CRDS = "the cluster has no Workspaces: install the CRDs first (kaito manifests)"
+NOT_INSTALLED = "the cluster has no Workspaces: install the CRDs first (kaito manifests)"
+UNATTENDED = "the operator has not looked at it: does it run?"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -44,89 +53,110 @@ def run(args: argparse.Namespace) -> int:
     except (ValueError, ApiError) as error:
         print(f"kaito status: {error}", file=sys.stderr)
         return 2 if isinstance(error, ValueError) else 1
-    print("\n".join(status_table(roots, wall_clock())))
+    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+    print("\n".join(status_table(roots, wall_clock(), width)))
     return 0
 
 
 def _watch(kubeconfig: Path, namespace: str) -> int:
     from kaito.cli.status_watch import follow  # brings a screen along
 
-    def render(found: Sequence[Json]) -> list[str]:
-        return status_table(found, wall_clock())
+    def render(found: Sequence[Json], width: int | None) -> list[str]:
+        return status_table(found, wall_clock(), width)
 
     status, _ = run_until_signal(partial(follow, kubeconfig, namespace, render))
     return status
 
 
 async def _list(kubeconfig: Path, namespace: str) -> list[Json]:
+    """All roots. Kinds that the cluster does not have are left out; ValueError where it has none of them."""
     client = await open_client(kubeconfig)
+    found: list[Json] = []
+    absent = 0
     try:
-        workspaces = await _list_kind(client, WORKSPACE, namespace)
-    except NotFound as error:
-        raise ValueError(NO_CRDS) from error
-    else:
-        try:
-            return workspaces + await _list_kind(client, RAGENGINE, namespace)
-        except NotFound:  # a cluster need not have the kind
-            return workspaces
+        for kind in KINDS:
+            token = ""
+            while True:
+                try:
+                    page = msgspec.json.decode(await client.list_page(kind, Scope(namespace), continue_=token))
+                except NotFound:
+                    absent += 1
+                    break
+                found += [{**item, "kind": kind.kind} for item in page.get("items") or []]
+                token = page["metadata"].get("continue") or ""
+                if not token:
+                    break
     finally:
         await client.aclose()
+    if absent == len(KINDS):
+        raise ValueError(NOT_INSTALLED)
+    return found
 
 
-async def _list_kind(client: KubeClient, kind: ResourceKind, namespace: str) -> list[Json]:
-    found: list[Json] = []
-    token = ""
-    while True:
-        page = msgspec.json.decode(await client.list_page(kind, Scope(namespace), continue_=token))
-        found += [item | {"kind": kind.kind} for item in page.get("items") or []]
-        token = page["metadata"].get("continue") or ""
-        if not token:
-            return found
-
-
-def status_table(roots: Sequence[Json], now: datetime) -> list[str]:
-    """The lines of the table, in (namespace, kind, name) order, Workspaces first."""
+def status_table(roots: Sequence[Json], now: datetime, width: int | None = None) -> list[str]:
+    """The lines of the table, by namespace, kind and name, in `width` characters where one is given."""
     if not roots:
         return ["no Workspaces"]
-    ordered = sorted(
-        roots,
-        key=lambda one: (one["metadata"].get("namespace", ""), one["kind"] != WORKSPACE.kind, one["metadata"]["name"]),
-    )
-    return columns(HEADER, [_row(one, now) for one in ordered])
+    rows = [_row(one, now) for one in sorted(roots, key=_place)]
+    if width is None:
+        return columns(HEADER, rows)
+    return fitted(HEADER, rows, width, elastic=ELASTIC, dispensable=DISPENSABLE)
+
+
+def _place(root: Json) -> tuple[str, int, str]:
+    metadata = root["metadata"]
+    return metadata.get("namespace", ""), ORDER.index(root.get("kind") or WORKSPACE.kind), metadata["name"]
 
 
 def _row(root: Json, now: datetime) -> list[str]:
     meta, status = root["metadata"], root.get("status") or {}
+    kind = root.get("kind") or WORKSPACE.kind
     blocker: Json = next(iter(status.get("blockers") or []), {})
     waits = f"{blocker['reason']}: {blocker['message']}" if blocker else ""
-    machine, target = _machine(root)
     return [
         meta.get("namespace", ""),
-        root["kind"],
-        meta["name"],
-        status.get("state") or "Pending",
-        str((status.get("timeline") or [{}])[-1].get("stage", "")),
-        f"{len(status.get('workerNodes') or [])}/{target}" if target else "",
-        _gpus(machine, target),
+        f"{kind.lower()}/{meta['name']}",
+        state_of(root) or "Pending",
+        _stage(kind, root, status),
+        _nodes(kind, root, status),
+        _gpus(kind, root, status),
         age(parse_rfc3339(meta["creationTimestamp"]), now),
-        _short(waits or ("" if status else "the operator has not looked at it: does it run?")),
-        age(parse_rfc3339(blocker["since"]), now) if blocker else "",
+        _short(waits or ("" if status else UNATTENDED)),
+        age(parse_rfc3339(blocker["since"]), now) if blocker.get("since") else "",
         _short(blocker.get("nextStep") or ""),
     ]
 
 
-def _machine(root: Json) -> tuple[str, int]:
-    """The instance type, and how many nodes are wanted; 0 while that is not known, or where none is."""
-    if root["kind"] == RAGENGINE.kind:
-        compute = (root.get("spec") or {}).get("compute")
-        return str((compute or {}).get("instanceType") or ""), 1 if compute is not None else 0
-    wanted = (root.get("status") or {}).get("targetNodeCount")
-    return str((root.get("resource") or {}).get("instanceType") or ""), wanted if isinstance(wanted, int) else 0
+def _stage(kind: str, root: Json, status: Json) -> str:
+    """The last stage that was passed; of a training run its steps, of an InferenceSet its replicas."""
+    if kind == INFERENCE_SET.kind:
+        wanted = (root.get("spec") or {}).get("replicas", 1)
+        return f"{status.get('readyReplicas') or 0}/{wanted} replicas" if status else ""
+    if (progress := status.get("progress")) and status.get("state") == "Running":
+        left_s = progress.get("etaSeconds")
+        left = f", {int(left_s) // 60}m left" if isinstance(left_s, int | float) else ""
+        return f"step {progress.get('step')}/{progress.get('steps')}{left}"
+    return str((status.get("timeline") or [{}])[-1].get("stage", ""))
 
 
-def _gpus(instance_type: str, nodes: int) -> str:
-    """How many GPUs so many nodes have; empty where the instance type is not known."""
-    sku = find_sku_anywhere(instance_type)
+def _target(kind: str, root: Json, status: Json) -> int:
+    """How many nodes it needs; 0 where it has none of its own, or where that is not known."""
+    if kind == RAGENGINE.kind:
+        return 1 if (root.get("spec") or {}).get("compute") else 0
+    target = status.get("targetNodeCount")
+    return target if isinstance(target, int) else 0
+
+
+def _nodes(kind: str, root: Json, status: Json) -> str:
+    target = _target(kind, root, status)
+    return f"{len(status.get('workerNodes') or [])}/{target}" if target and status else ""
+
+
+def _gpus(kind: str, root: Json, status: Json) -> str:
+    """How many GPUs its nodes have; empty where the instance type is not known."""
+    resource = (root.get("spec") or {}).get("compute") if kind == RAGENGINE.kind else root.get("resource")
+    asked = status.get("instanceType") or (resource or {}).get("instanceType") or ""
+    sku, nodes = find_sku_anywhere(str(asked)), _target(kind, root, status)
     return str(sku.gpus * nodes) if sku and nodes else ""
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TypeAlias
@@ -19,13 +19,17 @@ Cause: TypeAlias = Waiting | Failed
 
 @dataclass(frozen=True, slots=True)
 class Explanation:
-    """`causes`: deepest first. `symptoms`: what waits for them. `passed`: the stages that are behind."""
+    """`causes`: deepest first. `symptoms`: what waits for them. `passed`: the stages that are behind.
+
+    `parts`: of the roots that the causes point at, such as the replicas of an InferenceSet.
+    """
 
     root: ObjectRef
     state: str
     causes: tuple[Cause, ...] = ()
     symptoms: tuple[Cause, ...] = ()
     passed: tuple[Ready, ...] = ()
+    parts: tuple[Explanation, ...] = ()
 
 
 def explain(root: ObjectRef, state: str, verdicts: Sequence[Verdict]) -> Explanation:
@@ -79,21 +83,26 @@ def headline(cause: Cause) -> str:
 
 def render(explanation: Explanation, now: datetime) -> str:
     """The chain for a terminal, with ages."""
-    lines = [f"{explanation.root} is {explanation.state}"]
+    return "\n".join(_lines(explanation, now))
+
+
+def _lines(explanation: Explanation, now: datetime) -> Iterator[str]:
+    yield f"{explanation.root} is {explanation.state}"
     for index, cause in enumerate(explanation.causes):
         mark = "failed" if isinstance(cause, Failed) else "waiting"
         lead = "because" if index == 0 else "and"
-        lines.append(f"  {lead} {cause.gate} {mark} ({cause.reason}){_age(cause.since, now)}")
-        lines.append(f"      {cause.message}")
-        lines.append(f"      object: {cause.culprit}")
+        yield f"  {lead} {cause.gate} {mark} ({cause.reason}){_age(cause.since, now)}"
+        yield f"      {cause.message}"
+        yield f"      object: {cause.culprit}"
         if cause.next_step:
-            lines.append(f"      next:   {cause.next_step}")
+            yield f"      next:   {cause.next_step}"
+    for part in explanation.parts:
+        yield from (f"    {line}" for line in _lines(part, now))
     if explanation.symptoms:
-        lines.append("  so these wait: " + ", ".join(symptom.gate for symptom in explanation.symptoms))
+        yield "  so these wait: " + ", ".join(symptom.gate for symptom in explanation.symptoms)
     if explanation.passed:
-        lines.append("  passed:")
-        lines += [f"    {stage.gate}{_age(stage.since, now)}: {stage.message}" for stage in explanation.passed]
-    return "\n".join(lines)
+        yield "  passed:"
+        yield from (f"    {stage.gate}{_age(stage.since, now)}: {stage.message}" for stage in explanation.passed)
 
 
 def _age(since: datetime | None, now: datetime) -> str:

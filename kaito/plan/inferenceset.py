@@ -20,22 +20,25 @@ from kaito.plan.conditions import WantedCondition, merge_conditions, status_patc
 from kaito.plan.desired.replica import replica
 from kaito.plan.explain import blockers
 from kaito.plan.replicas import Replica, free_names, outdated_parts, replicas
-from kaito.plan.report import leaving
+from kaito.plan.report import leaving, unsynced
 from kaito.plan.roots import RootMeta, root_meta
-from kaito.plan.verdict import Failed, Verdict, Waiting
+from kaito.plan.verdict import Failed, Ready, Verdict, Waiting
 from kaito.settings import PlanSettings
 from kaito.state.view import ClusterView, InvalidObject
 
 GATE = "ReplicasReady"
 READY, DELETING, MEASURED = "InferenceSetReady", "InferenceSetDeleting", "BenchmarkCompleted"
+GUARD_REASON = "its replicas must be released at the end"
 METRIC, TOTAL_METRIC = "peakTokensPerMinute", "aggregatedPeakTokensPerMinute"
 
 
 def plan_inference_set(view: ClusterView, ref: ObjectRef, now: datetime, settings: PlanSettings) -> Plan:
     """What the InferenceSet needs now; empty when it has converged or is gone."""
     found = view.root(ref)
-    if found is None or not view.is_synced(WORKSPACE):
+    if found is None:
         return Plan(ref)
+    if wait := unsynced(view, ref, (WORKSPACE,)):
+        return Plan(ref, (), (wait,))
     root = root_meta(found, INFERENCE_SET)
     if root.deleting_since:
         return _plan_deletion(view, root, now)
@@ -43,8 +46,7 @@ def plan_inference_set(view: ClusterView, ref: ObjectRef, now: datetime, setting
         return Plan(ref, (), (wait,))
     if root.finalizer not in root.finalizers:
         patch = {"metadata": {"finalizers": [*root.finalizers, root.finalizer]}}
-        why = "its replicas must be released at the end"
-        return Plan(ref, (PatchRoot(root.kind, ref, patch, root.uid, root.resource_version, why),))
+        return Plan(ref, (PatchRoot(root.kind, ref, patch, root.uid, root.resource_version, GUARD_REASON),))
     if isinstance(found, InvalidObject):
         return _plan_invalid(root, found, now)
     return _plan_valid(view, root, found, now)
@@ -53,8 +55,12 @@ def plan_inference_set(view: ClusterView, ref: ObjectRef, now: datetime, setting
 def judge_inference_set(
     view: ClusterView, ref: ObjectRef, now: datetime, settings: PlanSettings
 ) -> tuple[Verdict, ...]:
-    """What the InferenceSet waits for."""
-    return plan_inference_set(view, ref, now, settings).verdicts
+    """What the InferenceSet waits for, also for one that no operator has taken up yet."""
+    plan = plan_inference_set(view, ref, now, settings)
+    if not any(isinstance(action, PatchRoot) and action.reason == GUARD_REASON for action in plan.actions):
+        return plan.verdicts
+    message = "no operator has taken up this InferenceSet: it does not carry our finalizer"
+    return (Waiting("Reconciled", "NotReconciled", message, ref, "run the operator: kaito operator", now),)
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,10 +129,15 @@ def _judge(root: RootMeta, iset: InferenceSet, state: _State) -> Iterator[Verdic
             f"{iset.spec.replicas} replicas"
         )
         yield Failed(GATE, "NodeCountLimit", message, root.ref, "raise the limit, or ask for fewer replicas")
+    if len(state.live) < state.wanted:
+        message = f"{len(state.live)} of {state.wanted} replicas exist"
+        yield Waiting(GATE, "ReplicasMissing", message, root.ref, "none: the operator is making the rest")
     for each in state.live:
         if not each.is_ready:
             message, step = each.words
             yield Waiting(GATE, "ReplicaNotReady", f"{each.ref.name}: {message}", each.ref, step)
+    if state.ready >= iset.spec.replicas:
+        yield Ready(GATE, f"{state.ready} of {state.wanted} replicas answer", root.ref)
 
 
 def _report(root: RootMeta, state: _State, verdicts: Sequence[Verdict], now: datetime) -> Iterator[Action]:

@@ -10,16 +10,18 @@ import msgspec
 import pytest
 
 from kaito.api.core import NODE, POD, SERVICE
+from kaito.api.inferenceset import INFERENCE_SET
 from kaito.api.meta import Json, ObjectRef, ResourceKind
 from kaito.api.nodeclaim import NODE_CLAIM
 from kaito.api.workloads import STATEFUL_SET
 from kaito.api.workspace import WORKSPACE
-from kaito.cli.explain import add_arguments, as_json, explain_root, parse_object, run
+from kaito.cli.explain import DONE, add_arguments, as_json, explain_root, parse_object, run
+from kaito.cli.states import state_of
 from kaito.kube.client import ALL, Discovery, Scope
 from kaito.kube.errors import Forbidden, NotFound
 from kaito.plan.explain import render
 from kaito.settings import PlanSettings
-from tests.builders import condition, config_map, moment, node, node_claim, pod, ref_of, workspace
+from tests.builders import SKU, at, condition, config_map, metadata, moment, node, node_claim, pod, ref_of, workspace
 
 REF = ObjectRef("Workspace", "default", "phi")
 QUOTA = [condition("Launched", "False", "QuotaExceeded", "no NCads quota", since=2)]
@@ -30,7 +32,11 @@ class ListingClient:
 
     def __init__(self, *bodies: Json, absent: tuple[ResourceKind, ...] = (), forbidden: tuple[ResourceKind, ...] = ()):
         self.bodies = {ref_of(body): body for body in bodies}
-        self.kinds = [kind for kind in (WORKSPACE, NODE_CLAIM, NODE, POD, SERVICE, STATEFUL_SET) if kind not in absent]
+        self.kinds = [
+            kind
+            for kind in (WORKSPACE, INFERENCE_SET, NODE_CLAIM, NODE, POD, SERVICE, STATEFUL_SET)
+            if kind not in absent
+        ]
         self.forbidden = forbidden
 
     async def discover(self) -> Discovery:
@@ -175,3 +181,66 @@ async def test_the_users_nodes_are_found_by_their_labels() -> None:
     settings = PlanSettings(node_provisioner="byo")
     chain = as_json(await explain_root(client, REF, moment(9), settings))
     assert [(cause["reason"], cause["culprit"]) for cause in chain["causes"]] == [("DevicePluginMissing", "node/mine")]
+
+
+ISET = ObjectRef("InferenceSet", "default", "phi")
+
+
+def replica(name: str, **more: Any) -> Json:
+    owner = {"kind": "InferenceSet", "name": "phi", "uid": "uid-default-phi", "controller": True}
+    label = {"inferenceset.kaito.sh/created-by": "phi"}
+    return workspace(name, target=1, labels=label, ownerReferences=[owner], **more)
+
+
+def inference_set(finalizer: bool = True, **meta: Any) -> Json:
+    finalizers = ["inferenceset.finalizer.kaito.sh"] if finalizer else []
+    spec = {
+        "replicas": 2,
+        "labelSelector": {"matchLabels": {"apps": "phi"}},
+        "template": {"inference": {"preset": {"name": "phi-3.5-mini-instruct"}}, "resource": {"instanceType": SKU}},
+    }
+    status = {"readyReplicas": 0, "conditions": [condition("InferenceSetReady", "False")]}
+    return {
+        "apiVersion": "kaito.sh/v1beta1",
+        "kind": "InferenceSet",
+        "metadata": metadata("phi", "default", finalizers=finalizers, **meta),
+        "spec": spec,
+        "status": status,
+    }
+
+
+async def test_an_inference_set_is_explained_down_to_the_machine_of_its_replica() -> None:
+    claim = node_claim("ws1", owner="phi-a", conditions=QUOTA)
+    client: Any = ListingClient(inference_set(), replica("phi-a"), replica("phi-b"), claim)
+    chain = await explain_root(client, ISET, moment(62), PlanSettings())
+    lines = render(chain, moment(62)).splitlines()
+    assert lines[0] == "inferenceset/default/phi is Pending"
+    assert "    workspace/default/phi-a is not reconciled yet" in lines
+    assert "      because ClaimLaunched failed (QuotaExceeded) since 1m" in lines
+    parts = {part["object"]: part["causes"][0]["reason"] for part in as_json(chain)["parts"]}
+    assert parts == {"workspace/default/phi-a": "QuotaExceeded", "workspace/default/phi-b": "NodeClaimNotReady"}
+
+
+async def test_the_deletion_of_an_inference_set_names_the_machines_of_its_replicas() -> None:
+    claim = node_claim(
+        "ws1",
+        owner="phi-a",
+        owner_uid="uid-default-phi-a",
+        deletionTimestamp=at(10),
+        finalizers=["karpenter.sh/termination"],
+    )
+    gone = replica("phi-a", deletionTimestamp=at(5))
+    client: Any = ListingClient(inference_set(deletionTimestamp=at(5)), gone, claim)
+    text = render(await explain_root(client, ISET, moment(62), PlanSettings()), moment(62))
+    assert text.startswith("inferenceset/default/phi is being deleted")
+    assert "NodeClaim ws1 has to go first; it is held by karpenter.sh/termination" in text
+
+
+async def test_an_inference_set_that_nobody_took_up_says_so() -> None:
+    client: Any = ListingClient(inference_set(finalizer=False))
+    (cause,) = as_json(await explain_root(client, ISET, moment(9), PlanSettings()))["causes"]
+    assert cause["reason"] == "NotReconciled"
+
+
+def test_a_finished_training_run_is_a_success() -> None:
+    assert "Succeeded" in DONE and state_of({"metadata": {}, "status": {"state": "Succeeded"}}) in DONE

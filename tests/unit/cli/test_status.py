@@ -48,8 +48,7 @@ def test_ready_and_waiting_workspaces_in_order():
     assert [line.split() for line in lines[:2]] == [
         [
             "NAMESPACE",
-            "KIND",
-            "NAME",
+            "OBJECT",
             "STATE",
             "STAGE",
             "NODES",
@@ -61,7 +60,7 @@ def test_ready_and_waiting_workspaces_in_order():
             "NEXT",
             "STEP",
         ],
-        ["default", "Workspace", "a", "Ready", "ServerReady", "1/1", "2", "1m30s"],
+        ["default", "workspace/a", "Ready", "ServerReady", "1/1", "2", "1m30s"],
     ]
     assert (
         "1/2" in lines[2]
@@ -72,9 +71,9 @@ def test_ready_and_waiting_workspaces_in_order():
 
 def test_ragengines_come_after_the_workspaces_of_their_namespace():
     found = [ragengine("a", compute={"instanceType": "Standard_NC48ads_A100_v4"}), ragengine("b"), workspace("z")]
-    rows = [line.split()[1:6] for line in status_table(found, moment(0))[1:]]
-    assert rows[0][:2] == ["Workspace", "z"]
-    assert rows[1:] == [["RAGEngine", "a", "Ready", "1/1", "2"], ["RAGEngine", "b", "Ready", "0s"]]
+    rows = [line.split()[1:5] for line in status_table(found, moment(0))[1:]]
+    assert rows[0][:1] == ["workspace/z"]
+    assert rows[1:] == [["ragengine/a", "Ready", "1/1", "2"], ["ragengine/b", "Ready", "0s"]]
 
 
 def test_a_live_table_fits_the_terminal():
@@ -89,7 +88,7 @@ async def test_the_live_table_follows_the_cluster_whatever_kinds_it_has(tmp_path
     stub.put("workspaces", workspace("a", state="Pending"))
     seen: list[list[str]] = []
 
-    def render(found: Sequence[Json]) -> list[str]:
+    def render(found: Sequence[Json], width: int | None) -> list[str]:
         states = sorted(f"{one['metadata']['name']} {one['status'].get('state')}" for one in found)
         seen.append(states)
         if "b Ready" in states:
@@ -136,3 +135,56 @@ def test_the_kubeconfig_is_looked_for_in_order(tmp_path: Path, monkeypatch: pyte
     assert find_kubeconfig(None) == tmp_path / "home" / ".kube" / "config"
     with pytest.raises(ValueError, match="no such file"):
         find_kubeconfig("absent")
+
+
+def root(kind: str, name: str, spec: Json | None = None, deleted: bool = False, **status: object) -> Json:
+    metadata = {"name": name, "namespace": "default", "creationTimestamp": at(0)}
+    metadata |= {"deletionTimestamp": at(50)} if deleted else {}
+    return {"kind": kind, "metadata": metadata, "spec": spec or {}, "status": status}
+
+
+def cells(line: str) -> list[str]:
+    return [cell for cell in line.split("   ") if cell.strip()]
+
+
+def test_every_root_is_told_in_its_own_terms():
+    progress = {"step": 10, "steps": 40, "etaSeconds": 190}
+    compute = {"instanceType": "Standard_NC24ads_A100_v4"}
+    released = {"gate": "Released", "reason": "NodeClaimTerminating", "message": "ws1", "since": at(60)}
+    found = [
+        workspace("tune", state="Running", progress=progress, targetNodeCount=1, workerNodes=["n1"]),
+        root("InferenceSet", "phi", {"replicas": 3}, readyReplicas=2, replicas=3),
+        root("RAGEngine", "docs", {"compute": compute}, state="Ready", workerNodes=["n2"]),
+        root("RAGEngine", "old", deleted=True, state="Ready", blockers=[released]),
+    ]
+    table = status_table(found, moment(90))
+    assert [[cell.strip() for cell in cells(line)][1:] for line in table[1:]] == [
+        ["inferenceset/phi", "NotReady", "2/3 replicas", "1m30s"],
+        ["workspace/tune", "Running", "step 10/40, 3m left", "1/1", "1m30s"],
+        ["ragengine/docs", "Ready", "1/1", "1", "1m30s"],
+        ["ragengine/old", "being deleted", "1m30s", "NodeClaimTerminating: ws1", "30s"],
+    ]
+
+
+@pytest.mark.parametrize("width", [8, 20, 40, 60, 80, 120, 400])
+def test_the_table_fits_terminals_of_any_width(width: int):
+    blocker = {"gate": "x", "reason": "R", "message": "word " * 30, "since": at(0), "nextStep": "do " * 30}
+    found = [workspace("a-name-of-some-length", state="Pending", blockers=[blocker]), workspace("b", state="Ready")]
+    lines = status_table(found, moment(90), width)
+    assert len(lines) == 3 and max(map(len, lines)) <= width
+    if width >= 40:
+        assert "OBJECT" in lines[0] and "Pending" in lines[1] and "workspace/b" in lines[2]
+    assert ("WAITS FOR" in lines[0]) == (width >= 60)
+    assert ("NEXT STEP" in lines[0]) == (width >= 120)
+
+
+def test_a_wide_terminal_cuts_nothing():
+    found = [workspace("a", state="Pending"), workspace("b")]
+    assert status_table(found, moment(1), 400) == status_table(found, moment(1))
+
+
+async def test_a_cluster_without_the_crds_is_told_apart_from_an_empty_one(tmp_path: Path):
+    async with ApiStub([]).serving() as address:
+        (tmp_path / "kubeconfig").write_text(kubeconfig(address))
+        with pytest.RaisesGroup(pytest.RaisesExc(ValueError, match="install the CRDs first"), flatten_subgroups=True):
+            await follow(tmp_path / "kubeconfig", "", lambda found, width: [])
