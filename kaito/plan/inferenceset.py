@@ -22,6 +22,8 @@ from kaito.plan.explain import blockers
 from kaito.plan.replicas import Replica, free_names, outdated_parts, replicas
 from kaito.plan.report import leaving, unsynced
 from kaito.plan.roots import RootMeta, root_meta
+from kaito.plan.validate.inferenceset import template_errors
+from kaito.plan.validate.violation import Violation
 from kaito.plan.verdict import Failed, Ready, Verdict, Waiting
 from kaito.settings import PlanSettings
 from kaito.state.view import ClusterView, InvalidObject
@@ -49,7 +51,7 @@ def plan_inference_set(view: ClusterView, ref: ObjectRef, now: datetime, setting
         return Plan(ref, (PatchRoot(root.kind, ref, patch, root.uid, root.resource_version, GUARD_REASON),))
     if isinstance(found, InvalidObject):
         return _plan_invalid(root, found, now)
-    return _plan_valid(view, root, found, now)
+    return _plan_valid(view, root, found, now, settings)
 
 
 def judge_inference_set(
@@ -76,14 +78,16 @@ class _State:
         return sum(each.is_ready for each in self.live)
 
 
-def _plan_valid(view: ClusterView, root: RootMeta, iset: InferenceSet, now: datetime) -> Plan:
+def _plan_valid(view: ClusterView, root: RootMeta, iset: InferenceSet, now: datetime, settings: PlanSettings) -> Plan:
     live = tuple(each for each in replicas(view, root) if not each.is_leaving)
     limit = _limit(iset, live)
     state = _State(
         live, min(iset.spec.replicas, limit), replica(root.ref, root.uid, root.labels, root.annotations, iset)
     )
-    verdicts = tuple(_judge(root, iset, state))
-    actions = (*_report(root, state, verdicts, now), *_scale(view, root, state), *_roll(state))
+    wrong = template_errors(iset, settings) if len(live) < state.wanted else ()
+    verdicts = (*_misfits(root, wrong), *_judge(root, iset, state))
+    grown = () if wrong else _scale(view, root, state)
+    actions = (*_report(root, state, verdicts, now), *grown, *_roll(state))
     return Plan(root.ref, actions, verdicts)
 
 
@@ -120,6 +124,13 @@ def _roll(state: _State) -> Iterator[Action]:
                     WORKSPACE, each.ref, each.uid, "the template has changed in what a Workspace cannot change"
                 )
             return
+
+
+def _misfits(root: RootMeta, wrong: Sequence[Violation]) -> Iterator[Failed]:
+    """No replica is made that would be refused; those that there are stay."""
+    if wrong:
+        step = f"correct the named fields: kubectl edit inferenceset {root.ref.name} -n {root.ref.namespace}"
+        yield Failed(GATE, "InvalidInferenceSet", "; ".join(map(str, wrong)), root.ref, step)
 
 
 def _judge(root: RootMeta, iset: InferenceSet, state: _State) -> Iterator[Verdict]:

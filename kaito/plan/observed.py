@@ -36,6 +36,7 @@ def snapshot_of(
         target=sizing.nodes,
         context_tokens=sizing.context_tokens,
         hub_model=sizing.hub_model,
+        broken=tuple(f"{each} [{each.rule}]" for each in sizing.broken),
         gpu_resource=sizing.gpu_resource,
         gpus_per_pod=sizing.gpus_per_pod,
         stock=_stock(view, root, sizing, settings),

@@ -48,7 +48,8 @@ from kaito.plan.snapshot import is_node_ready, node_ref
 from kaito.plan.tuning_memory import memory_need_gib
 from kaito.plan.validate.tuning import CONFIG_KEY as TUNING_CONFIG_KEY
 from kaito.plan.validate.tuning import config_errors, method_of
-from kaito.plan.validate.workspace import planned_errors
+from kaito.plan.validate.violation import Violation
+from kaito.plan.validate.workspace import planned_errors, standing_errors
 from kaito.plan.verdict import EARLIER_STAGE, EARLIER_STAGE_STEP, Failed, Ready, Verdict, Waiting
 from kaito.settings import PlanSettings
 from kaito.state.edges import selector_of
@@ -73,6 +74,7 @@ class Sizing:
     context_tokens: int | None = None  # that the node count was computed for
     preset: Preset | None = None  # None: the root brings a template, or embeds
     hub_model: Json | None = None  # `status.model`, where the hub told of the preset
+    broken: tuple[Violation, ...] = ()  # rules that a Workspace which was planned before would not pass today
     sku: Sku | None = None
     parallelism: Parallelism = field(default_factory=Parallelism)
     gpu_resource: str = GPU_RESOURCE
@@ -90,9 +92,11 @@ def size_workspace(view: ClusterView, root: RootMeta, ws: Workspace, settings: P
 
     def sized() -> Sizing:
         try:
-            return _size(view, root, ws, settings)
+            found = _size(view, root, ws, settings)
         except _Stopped as stop:
-            return _blank(view, root, ws, settings, stop.verdict, target_of(root))
+            found = _blank(view, root, ws, settings, stop.verdict, target_of(root))
+        is_told = target_of(root) is None or isinstance(found.verdict, Failed)
+        return found if is_told else replace(found, broken=standing_errors(ws, view, settings))
 
     return _sized.get((root.uid, root.ref), _inputs(view, root, ws, settings), sized)
 

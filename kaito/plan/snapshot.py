@@ -44,6 +44,7 @@ class Snapshot:
     target: int | None = None
     context_tokens: int | None = None  # that the target was computed for
     hub_model: Json | None = None  # `status.model`, where the hub told of the model
+    broken: tuple[str, ...] = ()  # rules that the root would not pass today
     gpu_resource: str = GPU_RESOURCE
     gpus_per_pod: int = 0
     stock: Stock = field(default_factory=Stock)

@@ -22,6 +22,8 @@ RESOURCE_READY = "ResourceReady"
 INFERENCE_READY = "InferenceReady"
 SUCCEEDED = "WorkspaceSucceeded"
 DELETING = "WorkspaceDeleting"
+SPEC_VALID = "SpecValid"  # there only while it is False
+UNTOUCHED = "it was let in before, and goes on as it is"
 
 NOTHING_MEASURED = Measurement()
 # The reasons of InferenceReady=False that upstream documents; anything else is WorkspaceInferenceStatusPending.
@@ -63,6 +65,8 @@ def status_with(
     dropped: Set[str] = frozenset(),
 ) -> Json:
     """The status with this state and these conditions; others stay as they are, but those that are dropped."""
+    gone = ({NODE_CLAIM_READY} if s.is_byo else set()) | (set() if s.broken else {SPEC_VALID})
+    standing = WantedCondition(SPEC_VALID, False, "RuleBroken", "; ".join((*s.broken, UNTOUCHED)))
     status: Json = {
         **s.prior,
         "state": state,
@@ -71,10 +75,10 @@ def status_with(
         "timeline": timeline(verdicts, s.prior.get("timeline") or (), s.now, noted_stages(s)),
         "conditions": merge_conditions(
             s.prior.get("conditions") or (),
-            wanted,
+            (*wanted, standing) if s.broken else wanted,
             generation=generation,
             now=s.now,
-            dropped=frozenset({DELETING, *dropped} | ({NODE_CLAIM_READY} if s.is_byo else set())),
+            dropped=frozenset({DELETING, *dropped, *gone}),
         ),
     }
     decided = {

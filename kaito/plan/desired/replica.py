@@ -29,13 +29,18 @@ def replica(
         "kind": WORKSPACE.kind,
         "metadata": {
             "namespace": root.namespace,
-            "labels": dict(written.get("labels") or {}) | inherited | {CREATED_BY_INFERENCE_SET_LABEL: root.name},
-            "annotations": dict(written.get("annotations") or {}) | silent,
+            "labels": _texts(written.get("labels")) | inherited | {CREATED_BY_INFERENCE_SET_LABEL: root.name},
+            "annotations": _texts(written.get("annotations")) | silent,
             "ownerReferences": [controller_reference(INFERENCE_SET, root.name, root_uid)],
         },
         "resource": resource,
         "inference": _json(template.inference),
     }
+
+
+def _texts(found: object) -> dict[str, str]:
+    """A map of texts, whatever was written: the template's metadata has no schema."""
+    return {str(key): str(value) for key, value in found.items()} if isinstance(found, dict) else {}
 
 
 def _json(part: object) -> Json:

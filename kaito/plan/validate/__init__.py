@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from kaito.api.meta import Json
+from kaito.plan.validate.inferenceset import validate_inference_set
 from kaito.plan.validate.ragengine import validate_ragengine
 from kaito.plan.validate.rule import Case, Evidence, Found, NothingKnown, Rule, judge
 from kaito.plan.validate.violation import Violation, denial, errors_of, warnings_of
@@ -35,7 +36,11 @@ __all__ = [
 
 Validator = Callable[[Json, Json | None, Evidence, PlanSettings], tuple[Violation, ...]]
 
-VALIDATORS: Mapping[str, Validator] = {"Workspace": validate_workspace, "RAGEngine": validate_ragengine}
+VALIDATORS: Mapping[str, Validator] = {
+    "Workspace": validate_workspace,
+    "InferenceSet": validate_inference_set,
+    "RAGEngine": validate_ragengine,
+}
 
 
 def validate(new: Json, old: Json | None, view: Evidence, settings: PlanSettings) -> tuple[Violation, ...]:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from kaito.api.meta import Json
 from kaito.api.names import WORKSPACE_NAME_LENGTH_MAX, is_reserved_label
 from kaito.api.workspace import LabelSelector
+from kaito.plan.catalog import SKU_FILE_KEY, Sku, find_sku, parse_skus, similar_skus
 from kaito.plan.validate.rule import Case, Evidence, Findings, Found, Root, Rule, judge
 from kaito.plan.validate.violation import Violation
 from kaito.settings import PlanSettings
@@ -63,3 +64,23 @@ def reserved_findings(selector: LabelSelector, where: str) -> Findings:
     if labels and all(is_reserved_label(key) for key in labels):
         why = "all of its labels are reserved for the operator and are not used"
         yield Found(f"{where}.matchLabels", labels, why, "add a label of your own, such as apps: NAME")
+
+
+def instance_type_findings(case: Case[Root], given: str, where: str) -> Findings:
+    """A type that no table has is accepted: the operator's ConfigMap of instance types may yet describe it."""
+    cloud = case.settings.cloud_provider
+    if not given or find_sku(cloud, given) is not None or given.lower() in _own_types(case):
+        return
+    own = f"{case.settings.release_namespace}/{case.settings.sku_config_map}"
+    similar = ", ".join(similar_skus(cloud, given))
+    remedy = f"describe it in ConfigMap {own}" + (f", or did you mean {similar}?" if similar else "")
+    yield Found(where, given, f"not known on {cloud}", remedy, "warning")
+
+
+def _own_types(case: Case[Root]) -> Mapping[str, Sku]:
+    """What the user's own ConfigMap describes; a file that makes no sense describes nothing."""
+    found = case.view.config_map(case.settings.release_namespace, case.settings.sku_config_map)
+    try:
+        return parse_skus(found.data.get(SKU_FILE_KEY, "")) if found else {}
+    except ValueError:
+        return {}

@@ -9,7 +9,13 @@ from kaito.api.meta import Json
 from kaito.api.ragengine import RAGEngine, parse_ragengine
 from kaito.api.workspace import ResourceSpec
 from kaito.images import parse_image
-from kaito.plan.validate.common import name_findings, reserved_findings, selector_findings, validate_with
+from kaito.plan.validate.common import (
+    instance_type_findings,
+    name_findings,
+    reserved_findings,
+    selector_findings,
+    validate_with,
+)
 from kaito.plan.validate.rule import Case, Evidence, Findings, Found, Rule, judge
 from kaito.plan.validate.violation import Violation, errors_of
 from kaito.settings import PlanSettings
@@ -76,6 +82,12 @@ def _compute(case: Case[RAGEngine]) -> Findings:
         yield Found("spec.compute.instanceType", None, "missing", step)
 
 
+def _instance_type(case: Case[RAGEngine]) -> Findings:
+    compute = case.new.spec.compute
+    if compute is not None and case.settings.node_provisioner != "byo":
+        yield from instance_type_findings(case, compute.instance_type, "spec.compute.instanceType")
+
+
 def _guardrails(case: Case[RAGEngine]) -> Findings:
     guardrails, namespace = case.new.spec.guardrails, case.new.metadata.namespace
     if guardrails is None or not guardrails.enabled:
@@ -129,6 +141,18 @@ def _selector_change(case: Case[RAGEngine]) -> Findings:
         yield Found("spec.compute.labelSelector", None, "cannot change", ANEW)
 
 
+def _count_change(case: Case[RAGEngine]) -> Findings:
+    before, after = _computes(case)
+    if before and after and before.count != after.count:
+        yield Found("spec.compute.count", after.count, f"cannot change (it was {before.count})", ANEW)
+
+
+def _partition_change(case: Case[RAGEngine]) -> Findings:
+    before, after = _computes(case)
+    if before and after and before.partition != after.partition:
+        yield Found("spec.compute.partition", None, "cannot change", ANEW)
+
+
 def _computes(case: Case[RAGEngine]) -> tuple[ResourceSpec | None, ResourceSpec | None]:
     assert case.old is not None, "rules that compare are asked on update only"
     return case.old.spec.compute, case.new.spec.compute
@@ -140,12 +164,15 @@ RAGENGINE_RULES: tuple[Rule[RAGEngine], ...] = (
     Rule("inference-service", _inference_service),
     Rule("storage", _storage),
     Rule("compute", _compute),
+    Rule("instance-type-known", _instance_type),
     Rule("label-selector", _selector),
     Rule("label-selector-reserved", _selector_reserved),
     Rule("guardrails", _guardrails),
     Rule("compute-immutable", _compute_section, compares=True),
     Rule("instance-type-immutable", _instance_type_change, compares=True),
     Rule("label-selector-immutable", _selector_change, compares=True),
+    Rule("count-immutable", _count_change, compares=True),
+    Rule("partition-immutable", _partition_change, compares=True),
 )
 
 

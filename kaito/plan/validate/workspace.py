@@ -85,6 +85,11 @@ def validate_workspace(new: Json, old: Json | None, view: Evidence, settings: Pl
     return validate_with(WORKSPACE_RULES, parse_workspace, new, old, view, settings)
 
 
+def standing_errors(ws: Workspace, view: Evidence, settings: PlanSettings) -> tuple[Violation, ...]:
+    """What would be refused today of a Workspace that was let in and planned before: told, and never acted on."""
+    return errors_of(judge(PLANNED_RULES, Case(ws, None, view, settings)))
+
+
 def planned_errors(ws: Workspace, settings: PlanSettings, *, is_decided: bool) -> tuple[Violation, ...]:
     """The errors that keep a Workspace from being planned. What needs a look at the cluster is left to the gates.
 

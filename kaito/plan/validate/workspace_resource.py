@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 
 from kaito.api.core import NODE, Node
 from kaito.api.crds import V1ALPHA1_INSTANCE_TYPE
@@ -15,10 +14,10 @@ from kaito.api.names import (
     RUNTIME_ANNOTATION,
 )
 from kaito.api.workspace import Workspace
-from kaito.plan.catalog import SKU_FILE_KEY, Preset, Sku, find_sku, parse_skus, similar_skus
+from kaito.plan.catalog import Preset, find_sku
 from kaito.plan.catalog.mig import MIG_PROFILES, mig_memory_gib
 from kaito.plan.model import known_model, preset_asked
-from kaito.plan.validate.common import name_findings, reserved_findings, selector_findings
+from kaito.plan.validate.common import instance_type_findings, name_findings, reserved_findings, selector_findings
 from kaito.plan.validate.rule import Case, Findings, Found
 from kaito.plan.validate.violation import Severity
 from kaito.state.edges import selector_of
@@ -67,23 +66,8 @@ def instance_type_required(case: Case[Workspace]) -> Findings:
 
 
 def instance_type_known(case: Case[Workspace]) -> Findings:
-    """A type that no table has is accepted: the operator's ConfigMap of instance types may yet describe it."""
-    given, cloud = case.new.resource.instance_type, case.settings.cloud_provider
-    if is_byo(case) or not given or find_sku(cloud, given) is not None or given.lower() in _own_types(case):
-        return
-    own = f"{case.settings.release_namespace}/{case.settings.sku_config_map}"
-    similar = ", ".join(similar_skus(cloud, given))
-    remedy = f"describe it in ConfigMap {own}" + (f", or did you mean {similar}?" if similar else "")
-    yield Found("resource.instanceType", given, f"not known on {cloud}", remedy, "warning")
-
-
-def _own_types(case: Case[Workspace]) -> Mapping[str, Sku]:
-    """What the user's own ConfigMap describes; a file that makes no sense describes nothing."""
-    found = case.view.config_map(case.settings.release_namespace, case.settings.sku_config_map)
-    try:
-        return parse_skus(found.data.get(SKU_FILE_KEY, "")) if found else {}
-    except ValueError:
-        return {}
+    if not is_byo(case):
+        yield from instance_type_findings(case, case.new.resource.instance_type, "resource.instanceType")
 
 
 def label_selector(case: Case[Workspace]) -> Findings:
@@ -165,9 +149,15 @@ def nodes_uniform(case: Case[Workspace]) -> Findings:
 
 
 def memory(case: Case[Workspace]) -> Findings:
-    """Only where no estimator decides on the number of nodes later: with the transformers runtime."""
+    """Of machines that are made, only where no estimator decides on their number: with the transformers runtime.
+
+    Of nodes that the user brings, what they have together now; others may join, so that it is a warning.
+    """
+    if is_byo(case):
+        yield from _memory_of_nodes(case)
+        return
     preset, sku = preset_of(case), find_sku(case.settings.cloud_provider, case.new.resource.instance_type)
-    if preset is None or sku is None or is_byo(case) or not is_transformers(case) or case.new.inference is None:
+    if preset is None or sku is None or not is_transformers(case) or case.new.inference is None:
         return
     total_gib = case.new.resource.count * sku.memory_gib
     if total_gib < preset.weights_gib:
@@ -178,9 +168,41 @@ def memory(case: Case[Workspace]) -> Findings:
         yield Found("resource.instanceType", sku.name, why, remedy, resource_severity(case.new.metadata))
 
 
+def _memory_of_nodes(case: Case[Workspace]) -> Findings:
+    preset, shapes = preset_of(case), _shapes(case)
+    if preset is None or not shapes:
+        return
+    total_gib, where = sum(shapes), "resource.labelSelector"
+    bypass = f"or set the annotation {BYPASS_RESOURCE_CHECKS_ANNOTATION}"
+    if total_gib < preset.weights_gib:
+        why = f"{len(shapes)} nodes with {total_gib} GiB of GPU memory together are less than the weights' "
+        why += f"{preset.weights_gib:.1f} GiB"
+        yield Found(where, selector_of(case.new), why, f"add nodes with these labels, {bypass}", "warning")
+
+
+def _multi_node_of_nodes(case: Case[Workspace]) -> Findings:
+    preset, shapes = preset_of(case), _shapes(case)
+    if preset is None or not shapes or not is_transformers(case) or preset.weights_gib <= max(shapes):
+        return
+    why = f"{preset.weights_gib:.1f} GiB of weights exceed each node, and transformers serves on one only"
+    remedy = f"add a larger node with these labels, or remove the annotation {RUNTIME_ANNOTATION}"
+    yield Found("resource.labelSelector", selector_of(case.new), why, remedy, "warning")
+
+
+def _shapes(case: Case[Workspace]) -> list[int]:
+    """GPU memory in GiB of each node of the user's; empty where one of them does not tell."""
+    found = [[node.metadata.label(key) or "" for key in GPU_LABELS[1:]] for node in _nodes(case)]
+    if not all(count.isdecimal() and mib.isdecimal() for count, mib in found):
+        return []
+    return [int(count) * round(int(mib) / 1024) for count, mib in found]
+
+
 def multi_node_transformers(case: Case[Workspace]) -> Findings:
+    if is_byo(case):
+        yield from _multi_node_of_nodes(case)
+        return
     preset, sku = preset_of(case), find_sku(case.settings.cloud_provider, case.new.resource.instance_type)
-    if preset is None or sku is None or is_byo(case) or not is_transformers(case) or case.new.inference is None:
+    if preset is None or sku is None or not is_transformers(case) or case.new.inference is None:
         return
     if preset.weights_gib > sku.memory_gib:
         why = f"{preset.weights_gib:.1f} GiB of weights exceed one machine, and transformers serves on one only"
@@ -196,10 +218,16 @@ def node_image_family(case: Case[Workspace]) -> Findings:
 
 
 def node_class_name(case: Case[Workspace]) -> Findings:
-    given = annotation(case, NODE_CLASS_NAME_ANNOTATION)
-    if given and case.settings.node_provisioner == "karpenter" and not DNS_SUBDOMAIN.fullmatch(given):
-        path = annotation_path(NODE_CLASS_NAME_ANNOTATION)
+    """Those that the operator's flag names, where it names any."""
+    given, allowed = annotation(case, NODE_CLASS_NAME_ANNOTATION), case.settings.karpenter_node_classes
+    if not given or case.settings.node_provisioner != "karpenter":
+        return
+    path = annotation_path(NODE_CLASS_NAME_ANNOTATION)
+    if not DNS_SUBDOMAIN.fullmatch(given):
         yield Found(path, given, "cannot be the name of a node class", "name one of the cluster's node classes")
+    elif allowed and given not in allowed:
+        why = "not one of the node classes that Workspaces may use (--karpenter-node-classes)"
+        yield Found(path, given, why, f"use one of {', '.join(allowed)}, or remove it for {allowed[0]}")
 
 
 def preset_of(case: Case[Workspace]) -> Preset | None:
