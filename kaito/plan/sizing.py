@@ -17,6 +17,7 @@ from kaito.api.meta import Json
 from kaito.api.names import (
     BYPASS_RESOURCE_CHECKS_ANNOTATION,
     LABEL_INSTANCE_TYPE,
+    RUNTIME_ANNOTATION,
 )
 from kaito.api.workspace import Partition, Workspace
 from kaito.plan.catalog import (
@@ -146,6 +147,10 @@ def _size(view: ClusterView, root: RootMeta, ws: Workspace, settings: PlanSettin
     preset = _preset(view, root, ws, settings)
     sku = _sku(view, root, ws, settings)
     nodes, context_tokens, why = _decide(view, root, ws, preset, sku)
+    if nodes > 1 and target_of(root) is None and root.annotations.get(RUNTIME_ANNOTATION) == "transformers":
+        message = f"{preset.name} needs {nodes} nodes of {sku.name}, and the transformers runtime serves on one only"
+        step = f"choose an instance type with more GPU memory, or remove the annotation {RUNTIME_ANNOTATION}"
+        raise _Stopped(_failed(root, "ModelDoesNotFit", message, step))
     shape = parallelism(preset, sku, nodes)
     return replace(
         _blank(view, root, ws, settings, Ready(GATE, why, root.ref), nodes),

@@ -38,11 +38,6 @@ def _name(case: Case[InferenceSet]) -> Findings:
         yield Found("metadata.name", given, why, "create it under another name (a name cannot be changed)")
 
 
-def _replicas(case: Case[InferenceSet]) -> Findings:
-    if case.new.spec.replicas < 0:
-        yield Found("spec.replicas", case.new.spec.replicas, "less than none", "write 0 or more")
-
-
 def _node_count_limit(case: Case[InferenceSet]) -> Findings:
     limit = case.new.spec.node_count_limit
     if limit is not None and limit < 1:
@@ -80,7 +75,6 @@ def _partition(case: Case[InferenceSet]) -> Findings:
 
 INFERENCE_SET_RULES: tuple[Rule[InferenceSet], ...] = (
     Rule("name", _name),
-    Rule("replicas", _replicas),
     Rule("node-count-limit", _node_count_limit),
     Rule("template-metadata", _template_metadata),
     Rule("maintenance-window", _maintenance_window),

@@ -28,20 +28,6 @@ MOUNT = PurePosixPath("/mnt")
 OUTPUT_DIR = "/mnt/output"
 
 
-def tuning_errors(ws: Workspace) -> tuple[str, ...]:
-    """One line for each thing wrong with `tuning`: field, value, what was expected; empty when all is well."""
-    tuning = ws.tuning
-    if tuning is None:
-        return ()
-    return (
-        *_machine_errors(ws),
-        *(() if tuning.preset else ("tuning.preset: missing: name the model to tune",)),
-        *(() if method_of(ws) in METHODS else (f"tuning.method: {tuning.method!r}: expected lora or qlora",)),
-        *source_errors(tuning.input, "tuning.input"),
-        *destination_errors(tuning.output, "tuning.output"),
-    )
-
-
 def method_of(ws: Workspace) -> str:
     """`lora`, `qlora`, or what else stands there in lower case."""
     return ws.tuning.method.lower() if ws.tuning else ""
@@ -66,6 +52,14 @@ def output_dir_of(text: str) -> str:
     except (yaml.YAMLError, KeyError, TypeError):
         return OUTPUT_DIR
     return str(found) if _is_below_mount(found) else OUTPUT_DIR
+
+
+def machine_errors(ws: Workspace) -> Iterator[str]:
+    """Rule 24: one whole machine."""
+    if ws.resource.count > 1:
+        yield f"resource.count: {ws.resource.count}: tuning runs on one node"
+    if ws.resource.partition is not None:
+        yield "resource.partition: not supported with tuning: it uses whole GPUs"
 
 
 def source_errors(source: DataSource, field: str) -> Iterator[str]:
@@ -102,13 +96,6 @@ def url_error(url: str) -> str:
     if parts.scheme not in ("http", "https"):
         return f"expected http or https, found {parts.scheme or 'no scheme'}"
     return refused_host(host or "")
-
-
-def _machine_errors(ws: Workspace) -> Iterator[str]:
-    if ws.resource.count > 1:
-        yield f"resource.count: {ws.resource.count}: tuning runs on one node"
-    if ws.resource.partition is not None:
-        yield "resource.partition: not supported with tuning: it uses whole GPUs"
 
 
 def _image_errors(image: str, field: str) -> Iterator[str]:

@@ -53,7 +53,11 @@ WORKSPACE_RULES: tuple[Rule[Workspace], ...] = (
     Rule("adapter-strength-vllm", inference.adapter_strength_vllm),
     Rule("inference-config", config.inference_config),
     # Fine-tuning.
-    Rule("tuning", config.tuning),
+    Rule("tuning-machines", config.tuning_machines),
+    Rule("tuning-method", config.tuning_method),
+    Rule("tuning-preset", config.tuning_preset),
+    Rule("tuning-input", config.tuning_input),
+    Rule("tuning-output", config.tuning_output),
     Rule("tuning-config", config.training_config),
     # What may change.
     Rule("section-immutable", update.section, compares=True),
@@ -75,7 +79,11 @@ STRUCTURAL_RULES = tuple(
         "adapter-names",
         "adapter-source",
         "container-resources",
-        "tuning",
+        "tuning-machines",
+        "tuning-method",
+        "tuning-preset",
+        "tuning-input",
+        "tuning-output",
     )
 )
 PLANNED_RULES = tuple(rule for rule in WORKSPACE_RULES if not rule.admits_only and not rule.compares)

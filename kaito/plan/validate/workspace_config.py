@@ -1,4 +1,4 @@
-"""Rules of Workspace: the ConfigMaps that its sections name, as far as they are known, and the tuning section itself.
+"""Rules of Workspace: the ConfigMaps that its sections name, as far as they are known, and the tuning section.
 
 A ConfigMap that does not exist yet is a warning: it may be applied next, and a gate waits for it. One that is there and
 makes no sense is an error.
@@ -6,7 +6,7 @@ makes no sense is an error.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 import yaml
 
@@ -15,7 +15,14 @@ from kaito.api.workspace import Workspace
 from kaito.plan.catalog import Preset
 from kaito.plan.validate.rule import Case, Findings, Found
 from kaito.plan.validate.tuning import CONFIG_KEY as TRAINING_KEY
-from kaito.plan.validate.tuning import config_errors, method_of, tuning_errors
+from kaito.plan.validate.tuning import (
+    METHODS,
+    config_errors,
+    destination_errors,
+    machine_errors,
+    method_of,
+    source_errors,
+)
 from kaito.plan.validate.workspace_inference import found_in
 from kaito.plan.validate.workspace_resource import is_transformers, preset_of
 
@@ -58,10 +65,34 @@ def _context(config: str, section: Mapping[object, object], preset: Preset | Non
         yield Found(path, given, why, "lower it")
 
 
-def tuning(case: Case[Workspace]) -> Findings:
-    """Upstream's rules 24 to 28, one line each."""
-    for line in tuning_errors(case.new):
-        yield found_in(line, "correct the named field")
+def tuning_machines(case: Case[Workspace]) -> Findings:
+    if case.new.tuning is not None:
+        yield from _lines(machine_errors(case.new))
+
+
+def tuning_method(case: Case[Workspace]) -> Findings:
+    section = case.new.tuning
+    if section is not None and method_of(case.new) not in METHODS:
+        yield Found("tuning.method", section.method, "expected lora or qlora", "write one of the two")
+
+
+def tuning_preset(case: Case[Workspace]) -> Findings:
+    if case.new.tuning is not None and case.new.tuning.preset is None:
+        yield Found("tuning.preset", None, "missing", "name the model to tune")
+
+
+def tuning_input(case: Case[Workspace]) -> Findings:
+    if case.new.tuning is not None:
+        yield from _lines(source_errors(case.new.tuning.input, "tuning.input"))
+
+
+def tuning_output(case: Case[Workspace]) -> Findings:
+    if case.new.tuning is not None:
+        yield from _lines(destination_errors(case.new.tuning.output, "tuning.output"))
+
+
+def _lines(found: Iterator[str]) -> Findings:
+    yield from (found_in(line, "correct the named field") for line in found)
 
 
 def training_config(case: Case[Workspace]) -> Findings:

@@ -271,3 +271,17 @@ def test_the_first_plan_is_the_finalizer_alone() -> None:
     life = Life(1)
     life.world.bodies[REF]["metadata"]["finalizers"] = []
     assert life.act() == ["PatchRoot set"]
+
+
+def test_no_replica_is_made_that_would_be_refused_and_those_that_there_are_stay() -> None:
+    life = Life(1)
+    life.settle()
+    life.spec["template"]["metadata"]["annotations"]["kaito.sh/performance-mode"] = "fast"
+    life.spec["replicas"] = 3
+    life.settle(5)
+    assert len(life.children()) == 1 and life.condition()[0] == "False"
+    (told, *_) = life.status["blockers"]
+    assert told["reason"] == "InvalidInferenceSet" and "spec.template.metadata.annotations" in told["message"]
+    life.spec["template"]["metadata"]["annotations"]["kaito.sh/performance-mode"] = "throughput"
+    life.settle(6)
+    assert len(life.children()) == 3

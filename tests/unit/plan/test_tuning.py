@@ -13,6 +13,7 @@ from kaito.api.workloads import JOB
 from kaito.api.workspace import Workspace, parse_workspace
 from kaito.plan.actions import Create, Delete, Emit, PatchStatus, Read
 from kaito.plan.training import Progress, parse_progress
+from kaito.plan.validate import NothingKnown, errors_of, validate
 from kaito.plan.validate import tuning as rules
 from kaito.plan.workspace import plan_workspace
 from kaito.settings import PlanSettings
@@ -101,9 +102,8 @@ def the_job(**ws: Any) -> Json:
 
 
 def errors(**tuning: Any) -> tuple[str, ...]:
-    ws = parse_workspace(tuning_workspace(tuning=tuning))
-    assert isinstance(ws, Workspace), ws
-    return rules.tuning_errors(ws)
+    found = validate(tuning_workspace(tuning=tuning), None, NothingKnown(), PlanSettings())
+    return tuple(str(each) for each in errors_of(found))
 
 
 def test_what_is_right_passes() -> None:
@@ -386,8 +386,8 @@ def test_the_examples_are_what_may_be_asked() -> None:
     import yaml
 
     for name in ("tune", "tune-to-image"):
-        ws = parse_workspace(yaml.safe_load(Path(f"examples/tuning/{name}.yaml").read_text()))
-        assert isinstance(ws, Workspace) and rules.tuning_errors(ws) == ()
+        body = yaml.safe_load(Path(f"examples/tuning/{name}.yaml").read_text())
+        assert errors_of(validate(body, None, NothingKnown(), PlanSettings())) == ()
     text = Path("examples/tuning/training_config.yaml").read_text()
     assert rules.config_errors(text, "lora") == ()
     serve = parse_workspace(yaml.safe_load(Path("examples/tuning/serve.yaml").read_text()))

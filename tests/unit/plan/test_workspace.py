@@ -15,7 +15,18 @@ from kaito.api.workspace import WORKSPACE, WorkspaceStatus
 from kaito.plan.actions import Action, Apply, Create, Delete, Emit, PatchRoot, PatchStatus, Plan, Read, Remember
 from kaito.plan.workspace import plan_workspace
 from kaito.settings import PlanSettings
-from tests.builders import World, at, condition, container_status, moment, node, node_claim, pod, workspace
+from tests.builders import (
+    World,
+    at,
+    condition,
+    config_map,
+    container_status,
+    moment,
+    node,
+    node_claim,
+    pod,
+    workspace,
+)
 from tests.unit.plan.applier import Applier, numbered
 
 REF = ObjectRef("Workspace", "default", "phi")
@@ -487,3 +498,37 @@ def test_the_server_prunes_nothing_of_what_we_write() -> None:
     life.settle(50)
     as_stored = WorkspaceStatus.model_validate(life.status).model_dump(by_alias=True, exclude_unset=True, mode="json")
     assert as_stored == life.status and life.status["blockers"]
+
+
+def test_what_runs_and_breaks_a_newer_rule_is_told_and_goes_on() -> None:
+    """A rule that came with a later version: here, by what the annotation and the ConfigMap say now."""
+    life = Life(config="c")
+    life.world.put(config_map("c", inference_config__yaml="vllm: {max-model-len: 4096}"))
+    life.serve(10)
+    assert "SpecValid" not in life.conditions()
+    life.world.bodies[REF]["metadata"]["annotations"]["kaito.sh/performance-mode"] = "fast"
+    life.world.put(config_map("c", inference_config__yaml="vllm: {max-model-len: 999999999}"))
+    life.settle(20)
+    told = next(item for item in life.status["conditions"] if item["type"] == "SpecValid")
+    assert (told["status"], told["reason"], told["lastTransitionTime"]) == ("False", "RuleBroken", at(20))
+    assert "[performance-mode]" in told["message"] and "[inference-config]" in told["message"]
+    assert "goes on as it is" in told["message"]
+    assert life.status["state"] == "Ready" and life.conditions()["WorkspaceSucceeded"][0] == "True"
+    assert life.plan(30).actions == (), "told once"
+    del life.world.bodies[REF]["metadata"]["annotations"]["kaito.sh/performance-mode"]
+    life.world.put(config_map("c", inference_config__yaml="vllm: {max-model-len: 4096}"))
+    life.settle(40)
+    assert "SpecValid" not in life.conditions()
+
+
+def test_transformers_is_not_spread_over_machines() -> None:
+    life = Life(preset="google/gemma-4-12B-it", instance_type="Standard_NV36ads_A10_v5", annotations=TRANSFORMERS)
+    life.settle(0)
+    (told,) = life.status["blockers"]
+    assert told["reason"] == "ModelDoesNotFit" and "needs 2 nodes" in told["message"] and not life.claims()
+    life = Life(preset="phi-3-medium-4k-instruct", instance_type="Standard_NV72ads_A10_v5", annotations=TRANSFORMERS)
+    life.settle(0)
+    assert life.status["targetNodeCount"] == 1
+
+
+TRANSFORMERS = {"kaito.sh/runtime": "transformers"}
