@@ -1,5 +1,9 @@
 """A root that is being deleted: its machines go first, then our finalizer. It ends, or names what it waits for.
 
+The workload goes with the machines, and does not wait for the server's collector (which waits for the root, and so for
+the machines): a drain would have its controller make pods that fit nowhere, and these would keep the disruption budget
+from letting the other machines go.
+
 Validation has no say here, an absent kind means that nothing of it is left to release, and a kind that cannot be read
 means that we do not know: the finalizer stays, because a leaked GPU machine costs more than a patient user. What is
 released does not depend on the provisioner of today: NodePools and NodeClaims go alike, whoever made them for the root.
@@ -35,6 +39,8 @@ from kaito.state.view import ClusterView
 GATE = "Released"
 MACHINE_KINDS: tuple[ResourceKind, ...] = (NODE_POOL, NODE_CLAIM)  # a pool first, or it would make its claims again
 
+HARMLESS = (SERVICE, CONTROLLER_REVISION)  # children that stand in no drain's way: the server collects them
+
 
 class _Named(Protocol):
     @property
@@ -57,7 +63,8 @@ def plan_deletion(view: ClusterView, root: RootMeta, now: datetime) -> Plan:
     if not held:
         return Plan(root.ref, (_release(root, "its machines are released"),))
     verdicts = tuple(_wait(kind, item, root) for kind, item in held)
-    return Plan(root.ref, _status(root, verdicts, now) + deletes, verdicts)
+    drained = (_delete(kind, metadata, root) for kind, metadata in _children(view, root) if kind not in HARMLESS)
+    return Plan(root.ref, (*_status(root, verdicts, now), *deletes, *drained), verdicts)
 
 
 def _release(root: RootMeta, reason: str) -> PatchRoot:

@@ -67,7 +67,7 @@ def control_plane(folder: Path) -> Iterator[Path]:
         [
             str(found / "kube-controller-manager"),
             f"--kubeconfig={kubeconfig}",
-            "--controllers=statefulset,deployment,replicaset,garbagecollector,namespace,nodelifecycle",
+            "--controllers=statefulset,deployment,replicaset,garbagecollector,namespace,nodelifecycle,podgc",
             "--leader-elect=false",
             "--port=0",
             "--secure-port=0",

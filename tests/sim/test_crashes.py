@@ -6,7 +6,6 @@ import itertools
 import json
 import re
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from random import Random
 from typing import Any
@@ -26,48 +25,19 @@ from kaito.api.workspace import WORKSPACE
 from kaito.hub.desk import Desk
 from kaito.local.apiserver import ApiServer
 from kaito.local.client import LocalClient
-from kaito.local.robots.machine_node import GPUS_ANNOTATION, PROVIDER_PREFIX
 from kaito.local.robots.run import run_robots
 from kaito.local.robots.settings import RobotSettings
 from kaito.operator import Operator
 from kaito.settings import PlanSettings
-from tests.builders import START, workspace
+from tests.builders import START
+from tests.flows import FLOWS, Flow, own_node
 from tests.sim.hub import SimulatedHub
 
 REF = WORKSPACE.ref("default", "phi")
 WITHIN_S = 900.0
 CHILDREN = (STATEFUL_SET, SERVICE, POD_DISRUPTION_BUDGET, CONTROLLER_REVISION)
-TEMPLATE: Json = {
-    "spec": {"containers": [{"name": "mine", "image": "mine:1", "resources": {"limits": {"nvidia.com/gpu": "1"}}}]}
-}
-ADAPTERS = [
-    {"source": {"name": "from-a-volume", "volumeSource": {"emptyDir": {}}}},
-    {"source": {"name": "from-an-image", "image": "registry/adapter:1"}},
-]
-
-
-@dataclass(frozen=True)
-class Flow:
-    """A Workspace, how its machines come, and how many there are in the end."""
-
-    ws: dict[str, Any] = field(default_factory=dict)
-    provisioner: str = "azure-gpu-provisioner"
-    machines: int = 1
-    own_nodes: int = 0  # that the user brings
-    kills_at_status: bool = False  # the status is written alike in all flows: one of them is killed there, too
-
-
-FLOWS = {
-    "one node": Flow(kills_at_status=True),
-    "two nodes": Flow(
-        {"preset": "deepseek-ai/DeepSeek-R1-0528", "instance_type": "Standard_ND96isr_H100_v5"}, machines=2
-    ),
-    "byo": Flow({"instance_type": None}, "byo", machines=0, own_nodes=2),
-    "karpenter": Flow(provisioner="karpenter"),
-    "adapter": Flow({"inference": {"adapters": ADAPTERS}}),
-    "custom template": Flow({"preset": None, "template": TEMPLATE}),
-    "model of the hub": Flow({"preset": "org/tiny"}),
-}
+# Beside the flows of every server: what needs a hub.
+ALL = FLOWS | {"model of the hub": Flow({"preset": "org/tiny"}, shows=("--model=org/tiny",))}
 
 
 class Killed(Exception):
@@ -84,9 +54,7 @@ class Deadly:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._client, name)
 
-    async def _write(self, send: Callable[[], Awaitable[Any]], *, is_status: bool = False) -> Any:
-        if is_status and not self._life.flow.kills_at_status:
-            return await send()
+    async def _write(self, send: Callable[[], Awaitable[Any]]) -> Any:
         self.writes += 1
         is_last = self.writes == self._kill_at
         if is_last and not self._after:
@@ -104,8 +72,7 @@ class Deadly:
         return await self._write(lambda: self._client.apply(kind, ref, body))
 
     async def merge_patch(self, kind: ResourceKind, ref: ObjectRef, patch: Json, **more: Any) -> Json:
-        is_status = more.get("subresource") == "status"
-        return await self._write(lambda: self._client.merge_patch(kind, ref, patch, **more), is_status=is_status)
+        return await self._write(lambda: self._client.merge_patch(kind, ref, patch, **more))
 
     async def delete(self, kind: ResourceKind, ref: ObjectRef, **more: Any) -> None:
         return await self._write(lambda: self._client.delete(kind, ref, **more))
@@ -176,21 +143,6 @@ def _bare(item: Json) -> Json:
     return json.loads(re.sub(r'"clusterIPs?": ("10[^"]*"|\["10[^"]*"\])', '"clusterIP": ""', stable))  # type: ignore[no-any-return]
 
 
-def own_node(index: int) -> Json:
-    """A GPU machine that the user brought, driven by the robots like theirs."""
-    labels = {
-        "apps": "phi",
-        "kubernetes.io/hostname": f"gpu-{index}",
-        "nvidia.com/gpu.product": "NVIDIA-A100-SXM4-80GB",
-        "nvidia.com/gpu.count": "1",
-        "nvidia.com/gpu.memory": "81920",
-    }
-    metadata = {"name": f"gpu-{index}", "labels": labels, "annotations": {GPUS_ANNOTATION: "nvidia.com/gpu=1"}}
-    resources = {"cpu": "24", "memory": "220Gi", "ephemeral-storage": "1Ti", "pods": "110"}
-    status = {"capacity": resources, "allocatable": resources}
-    return {"metadata": metadata, "spec": {"providerID": f"{PROVIDER_PREFIX}gpu-{index}"}, "status": status}
-
-
 def live(flow: Flow, kill_at: int | None = None, *, after: bool = False) -> tuple[Json, int]:
     """Runs the flow to Ready and to its deletion. Returns the picture at Ready and the number of writes."""
 
@@ -208,8 +160,7 @@ def live(flow: Flow, kill_at: int | None = None, *, after: bool = False) -> tupl
 
             await tasks.start(start)
             tasks.start_soon(life.operate)
-            body = workspace(finalizer=False, **flow.ws) | {"metadata": {"name": "phi", "namespace": "default"}}
-            made = await life.client.create(WORKSPACE, "default", body)
+            made = await life.client.create(WORKSPACE, "default", flow.body("phi"))
             await life.until(life.is_ready)
             await anyio.sleep(120)
             picture = life.picture()
@@ -229,11 +180,12 @@ def live(flow: Flow, kill_at: int | None = None, *, after: bool = False) -> tupl
     return trio.run(main, clock=MockClock(autojump_threshold=0))
 
 
-@pytest.mark.parametrize("name", FLOWS)
+@pytest.mark.parametrize("name", ALL)
 def test_killed_at_any_write_the_operator_comes_to_the_same_objects(name: str) -> None:
-    flow = FLOWS[name]
+    flow = ALL[name]
     expected, writes = live(flow)
-    assert expected["machines"] == flow.machines and writes >= 7
+    assert expected["machines"] == flow.machines and writes >= 10
+    assert flow.missing(expected["children"]["StatefulSet/phi"]) == []
     for at in range(1, writes + 1):
         # Every second write is carried out and its answer lost; the others are never sent.
         found, _ = live(flow, at, after=at % 2 == 0)

@@ -30,16 +30,17 @@ from kaito.operator import Operator
 from kaito.settings import PlanSettings
 from kaito.state.invariants import check
 from tests.builders import SKU, START, workspace
+from tests.flows import FLOWS, Flow, own_node
 
 WITHIN_S = 900.0
 DEFAULTS = PlanSettings()
-KARPENTER = PlanSettings(node_provisioner="karpenter")
 
 
 class Life:
     root = WORKSPACE
 
     def __init__(self, minor: int, settings: PlanSettings) -> None:
+        self.own_nodes: list[str] = []  # that the user brought
         self._start_s, ids = anyio.current_time(), itertools.count()
         self.server = ApiServer(now=self.now, new_uid=lambda: f"uid-{next(ids)}", emulate=(1, minor))
         self.server.start()
@@ -82,8 +83,9 @@ class Life:
         await self.until(is_gone)
         await anyio.sleep(120)
         kinds = (NODE_POOL, NODE_CLAIM, NODE, POD, STATEFUL_SET, DEPLOYMENT, SERVICE)
-        left = {kind.plural: names for kind in kinds if (names := self.names(kind)) and names != ["kubernetes"]}
-        assert left == {}
+        kept = {"kubernetes", *self.own_nodes}
+        left = {kind.plural: names for kind in kinds if (names := sorted({*self.names(kind)} - kept))}
+        assert left == {} and {*self.own_nodes} <= {*self.names(NODE)}
 
     async def is_ready(self) -> bool:
         return (await self.status()).get("state") == "Ready"
@@ -96,13 +98,17 @@ def live(
     settings: PlanSettings = DEFAULTS,
     body: Json | None = None,
     rag: Json | None = None,
+    own_nodes: int = 0,
     **ws: Any,
 ) -> None:
     async def main() -> None:
         life = Life(minor, settings)
         for crd in (*crds().values(), node_claim_crd(), node_pool_crd()):
             await life.client.create(CUSTOM_RESOURCE_DEFINITION, "", crd)
-        robots = RobotSettings(cluster_minor=minor)
+        for index in range(own_nodes):
+            node = await life.client.create(NODE, "", own_node(index))
+            life.own_nodes.append(node["metadata"]["name"])
+        robots = RobotSettings(cluster_minor=minor, images=("*",))
 
         async def start(*, task_status: Any) -> None:
             await run_robots(life.client, robots, now=life.now, rng=Random(0), task_status=task_status)
@@ -128,37 +134,56 @@ def asked_for(**ws: Any) -> Json:
 
 
 @pytest.mark.parametrize("minor", [20, 36])
-def test_a_workspace_becomes_ready_is_quiet_and_is_deleted_without_a_trace(minor: int) -> None:
+@pytest.mark.parametrize("name", FLOWS)
+def test_a_workspace_becomes_ready_is_quiet_and_is_deleted_without_a_trace(name: str, minor: int) -> None:
+    flow = FLOWS[name]
+
     async def scenario(life: Life) -> None:
         await life.until(life.is_ready)
-        conditions = {item["type"]: item["status"] for item in (await life.status())["conditions"]}
-        assert set(conditions.values()) == {"True"}
+        await shows_what_it_is(life, flow)
         await anyio.sleep(120)
         version = life.version()
         await anyio.sleep(3_600)
         assert life.version() == version, "a converged cluster sees no write"
         assert check(life.operator.graph) == []
-
         await life.delete()
 
-    live(minor, scenario)
+    settings = PlanSettings(node_provisioner=flow.provisioner)  # type: ignore[arg-type]
+    live(minor, scenario, settings=settings, body=flow.body("phi"), own_nodes=flow.own_nodes)
+
+
+async def shows_what_it_is(life: Life, flow: Flow) -> None:
+    """As many machines and pods as the flow asks for, made in its way, and what its pods run."""
+    status = await life.status()
+    assert {item["status"] for item in status["conditions"]} == {"True"} and status["blockers"] == []
+    assert [stage["stage"] for stage in status["timeline"]][-1] == "ServerReady"
+    claims, pools = life.names(NODE_CLAIM), life.names(NODE_POOL)
+    assert (len(claims), len(life.names(POD)), status["targetNodeCount"]) == (flow.machines, flow.pods, flow.pods)
+    assert pools == (["default-phi"] if flow.provisioner == "karpenter" else [])
+    assert all(name.startswith("default-phi-") for name in claims if pools)
+    assert flow.missing(await life.client.read(STATEFUL_SET, STATEFUL_SET.ref("default", "phi"))) == []
 
 
 @pytest.mark.parametrize("minor", [20, 36])
-def test_karpenter_keeps_the_machines_and_they_go_with_the_workspace(minor: int) -> None:
+def test_a_node_pool_that_was_made_larger_by_hand_gets_its_size_back_and_its_machines_go(minor: int) -> None:
     async def scenario(life: Life) -> None:
         await life.until(life.is_ready)
-        (pool,) = life.names(NODE_POOL)
-        claims = life.names(NODE_CLAIM)
-        assert (pool, len(claims)) == ("default-phi", 2) and all(name.startswith("default-phi-") for name in claims)
+        served_by = set((await life.status())["workerNodes"])
+        ref = NODE_POOL.ref("", "default-phi")
+        await life.client.merge_patch(NODE_POOL, ref, {"spec": {"replicas": 4}})
+
+        async def is_repaired() -> bool:
+            return (await life.client.read(NODE_POOL, ref))["spec"]["replicas"] == 2 and len(
+                life.names(NODE_CLAIM)
+            ) == 2
+
+        await life.until(is_repaired)
         await anyio.sleep(120)
-        version = life.version()
-        await anyio.sleep(3_600)
-        assert life.version() == version, "a converged cluster sees no write"
+        assert set(life.names(NODE)) == served_by and await life.is_ready(), "none of those that serve went"
         await life.delete()
 
-    settings = {"preset": "deepseek-ai/DeepSeek-R1-0528", "instance_type": "Standard_ND96isr_H100_v5"}
-    live(minor, scenario, settings=KARPENTER, **settings)
+    flow = FLOWS["two nodes"]
+    live(minor, scenario, settings=PlanSettings(node_provisioner="karpenter"), body=flow.body("phi"))
 
 
 @pytest.mark.parametrize("minor", [20, 36])

@@ -147,7 +147,7 @@ def test_a_converged_inference_set_needs_nothing_and_a_changed_one_is_rolled() -
         fewer = deepcopy(body)
         fewer["spec"]["replicas"] = 1
         (down,) = await planned(life, fewer)
-        assert sorted(changed(down).values()) == ["change", "delete", "delete"], "a Workspace, and its machine"
+        assert sorted(changed(down).values()) == ["change", *["delete"] * 4], "Workspace, machine, workload, budget"
         other = deepcopy(body)
         other["spec"]["template"]["metadata"] = {"annotations": {"kaito.sh/performance-mode": "throughput"}}
         (rolled,) = await planned(life, other)

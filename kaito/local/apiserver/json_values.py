@@ -21,13 +21,17 @@ def merged(target: Any, patch: Any) -> Any:
     """JSON merge patch: null removes, objects merge, all else replaces."""
     if not isinstance(patch, dict):
         return copied(patch)
-    result = dict(target) if isinstance(target, dict) else {}
+    old = target if isinstance(target, dict) else {}
+    result = {}
+    for key, value in old.items():
+        if key not in patch:
+            result[key] = copied(value)
+        elif patch[key] is not None:
+            result[key] = merged(value, patch[key])
     for key, value in patch.items():
-        if value is None:
-            result.pop(key, None)
-        else:
-            result[key] = merged(result.get(key), value)
-    return copied(result)
+        if key not in old and value is not None:
+            result[key] = merged(None, value)
+    return result
 
 
 def json_patched(target: Json, operations: Any) -> Json:

@@ -2,6 +2,7 @@
 
 It is the cloud and gpu-provisioner in one: it launches (or refuses with a cloud's words), boots the machine, which
 joins as a Node, registers it, and calls it initialized when it is Ready, free of startup taints and offers its devices.
+On the way back it drains the machine, as Karpenter does: pods are stopped while there is still a kubelet to stop them.
 """
 
 from __future__ import annotations
@@ -9,10 +10,17 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from datetime import datetime
 
-from kaito.api.core import NODE
+from kaito.api.core import NODE, POD
 from kaito.api.meta import Json, ObjectRef, ResourceKind
 from kaito.api.nodeclaim import NODE_CLAIM
-from kaito.local.robots.machine_node import CLAIM_ANNOTATION, STARTUP_TAINT, UNREGISTERED_TAINT, machine_node, node_name
+from kaito.local.robots.drain import drain, drained_claim
+from kaito.local.robots.machine_node import (
+    CLAIM_ANNOTATION,
+    STARTUP_TAINT,
+    UNREGISTERED_TAINT,
+    machine_node,
+    node_name,
+)
 from kaito.local.robots.machines import Machine, requested_type
 from kaito.local.robots.settings import RobotSettings
 from kaito.local.robots.status import (
@@ -33,7 +41,7 @@ MISSED_RETRY_S = 30.0  # a refused launch is tried again after so long
 
 class Provisioner:
     name = "provisioner"
-    kinds: tuple[ResourceKind, ...] = (NODE_CLAIM, NODE)
+    kinds: tuple[ResourceKind, ...] = (NODE_CLAIM, NODE, POD)
 
     def __init__(self, world: World, settings: RobotSettings, find_machine: Callable[[str], Machine | None]) -> None:
         self._world = world
@@ -44,6 +52,8 @@ class Provisioner:
         obj = new or old or {}
         if kind == NODE_CLAIM:
             yield NODE_CLAIM.ref("", obj["metadata"]["name"])
+        elif kind == POD:
+            yield from drained_claim(self._world, old) if new is None else ()
         elif claim := (obj["metadata"].get("annotations") or {}).get(CLAIM_ANNOTATION):
             yield NODE_CLAIM.ref("", claim)
 
@@ -188,9 +198,11 @@ class Provisioner:
 
     async def _release(self, claim: Json) -> float | None:
         node = self._world.get(NODE, "", node_name(claim))
-        if node is not None and not is_deleting(node):
-            await self._world.delete(NODE, node)
         deleted = datetime.fromisoformat(claim["metadata"]["deletionTimestamp"])
+        if node is not None and not is_deleting(node):
+            if wait_s := await drain(self._world, node, deleted):
+                return wait_s
+            await self._world.delete(NODE, node)
         delay_s = self._delay_s("release", self._settings.delays.release_s, claim)
         if wait_s := left_s(deleted, delay_s, self._world.now()):
             return wait_s

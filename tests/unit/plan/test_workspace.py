@@ -394,7 +394,7 @@ def test_deletion_releases_the_machines_first_and_says_what_it_waits_for() -> No
     (claim,) = life.claims()
     claim["metadata"]["finalizers"] = ["karpenter.sh/termination"]
     life.world.bodies[REF]["metadata"]["deletionTimestamp"] = at(100)
-    assert life.settle(100) == ["PatchStatus", "Delete NodeClaim"]
+    assert life.settle(100) == ["PatchStatus", "Delete NodeClaim", "Delete StatefulSet", "Delete PodDisruptionBudget"]
     name = claim["metadata"]["name"]
     assert life.conditions()["WorkspaceDeleting"] == ("True", "workspaceDeleted")
     assert life.conditions()["InferenceReady"] == ("True", "WorkspaceInferenceStatusSuccess")

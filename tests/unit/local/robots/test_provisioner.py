@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from kaito.api.core import NODE
+from kaito.api.core import NODE, POD
 from kaito.api.nodeclaim import NODE_CLAIM
 from kaito.local.robots.settings import RobotSettings, StageDelays, parse_fault
-from tests.unit.local.robots.harness import SKU, Scene, claim, live, ready_node
+from tests.unit.local.robots.harness import SKU, Scene, claim, live, pod_template, ready_node
 
 NAME = "ws0123456789"
 
@@ -175,6 +175,25 @@ def test_deleting_a_claim_takes_its_node_first():
         await scene.until(lambda: scene.find(NODE_CLAIM, NAME) is None)
 
     live(scenario)
+
+
+def test_a_machine_is_drained_before_it_goes():
+    """A pod that outlives its node would stay in its deletion until somebody collects it."""
+
+    async def scenario(scene: Scene) -> None:
+        node = await ready_node(scene)
+        pod = {"metadata": {"name": "a", "namespace": "default"}, "spec": pod_template(nodeName=node)["spec"]}
+        await scene.make(POD, pod)
+        await scene.until(lambda: scene.is_true(POD, "a", "Ready"))
+        found = scene.cluster.get(NODE_CLAIM, NAME)
+        await scene.cluster.delete(NODE_CLAIM, NODE_CLAIM.ref("", NAME), uid=found["metadata"]["uid"])
+        gone_s = await scene.until(lambda: scene.find(POD, "a") is None)
+        assert scene.find(NODE, node) is not None
+        taints = {taint["key"] for taint in scene.cluster.get(NODE, node)["spec"]["taints"]}
+        assert "karpenter.sh/disrupted" in taints
+        assert await scene.until(lambda: scene.find(NODE, node) is None) - gone_s < 1
+
+    live(scenario, RobotSettings(images=("*",), is_strict=True))
 
 
 def test_a_settled_cluster_is_not_written_to():
