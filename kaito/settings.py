@@ -17,7 +17,9 @@ class PlanSettings:
     karpenter_node_class: str = ""  # the name of the default node class; empty: the cloud's
     karpenter_node_classes: tuple[str, ...] = ()  # those that a Workspace may name; empty: any
     tuning_image: str = "ghcr.io/kaito-project/kaito-py-tuning:0.1.0"  # tunes, and pulls what comes in images
-    image_volumes: bool = False  # nodes can mount images as volumes (Kubernetes 1.33 and a runtime that knows it)
+    image_volumes: Literal["auto", "always", "never"] = (
+        "auto"  # mount what comes in images; auto: where nodes say they can
+    )
     benchmark: bool = True  # model servers measure themselves after loading, unless their Workspace says no
     node_image_family: str = "ubuntu"
     release_namespace: str = "kaito-workspace"

@@ -39,12 +39,18 @@ class NodeSpec(msgspec.Struct, frozen=True, gc=False, rename="camel"):
     unschedulable: bool = False
 
 
+class NodeSystemInfo(msgspec.Struct, frozen=True, gc=False, rename="camel"):
+    kubelet_version: str = ""  # v1.36.0
+    container_runtime_version: str = ""  # containerd://2.2.1
+
+
 class NodeStatus(msgspec.Struct, frozen=True, gc=False, rename="camel"):
     """`capacity` and `allocatable` are quantity strings by resource name."""
 
     conditions: tuple[Condition, ...] = ()
     capacity: dict[str, str] = {}
     allocatable: dict[str, str] = {}
+    node_info: NodeSystemInfo = NodeSystemInfo()
 
 
 class Node(msgspec.Struct, frozen=True, gc=False):

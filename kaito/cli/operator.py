@@ -69,6 +69,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--node-provisioner", choices=PROVISIONERS, default=PROVISIONERS[0], help="who makes machines")
     parser.add_argument("--inference-image", metavar="IMAGE", help="the model server's image")
     parser.add_argument("--tuning-image", metavar="IMAGE", help="the trainer's image")
+    parser.add_argument("--rag-image", metavar="IMAGE", help="the retrieval service's image")
+    parser.add_argument(
+        "--image-volumes",
+        choices=("auto", "always", "never"),
+        default=PlanSettings().image_volumes,
+        help="mount what comes in images as volumes instead of copying it (auto: where server and nodes can)",
+    )
     parser.add_argument(
         "--webhook-bind-address",
         default="",
@@ -111,13 +118,15 @@ def run(args: argparse.Namespace) -> int:
 def plan_settings(args: argparse.Namespace) -> PlanSettings:
     classes = tuple(name.strip() for name in args.karpenter_node_classes.split(",") if name.strip())
     chosen = PlanSettings(
+        image_volumes=args.image_volumes,
         cloud_provider=args.cloud_provider,
         node_provisioner=args.node_provisioner,
         karpenter_node_class=classes[0] if classes else "",
         karpenter_node_classes=classes,
         hub_endpoint=hub_endpoint(args),
     )
-    images = {name: getattr(args, name) for name in ("inference_image", "tuning_image") if getattr(args, name)}
+    names = ("inference_image", "tuning_image", "rag_image")
+    images = {name: getattr(args, name) for name in names if getattr(args, name)}
     return replace(chosen, **images)
 
 

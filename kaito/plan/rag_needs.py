@@ -8,7 +8,7 @@ from kaito.api.core import CONFIG_MAP
 from kaito.api.ragengine import RAGEngine
 from kaito.plan.catalog import find_sku
 from kaito.plan.desired.rag_workload import GUARDRAILS_DIR, POLICY_FILE, STORAGE_DIR, Retrieval
-from kaito.plan.pods.images import IMAGE_VOLUMES_MINOR, PulledImage, pulled
+from kaito.plan.pods.images import PulledImage, mounts_images, pulled
 from kaito.plan.pods.part import PodPart
 from kaito.plan.provision import provisioner_of
 from kaito.plan.roots import RootMeta
@@ -130,5 +130,5 @@ def _model(s: Snapshot, rag: RAGEngine) -> PodPart:
         return PodPart()
     secrets = (local.image_pull_secret,) if local.image_pull_secret else ()
     image = PulledImage("embedding", local.image, MODEL_DIR, secrets)
-    uses_volumes = s.settings.image_volumes and s.view.capabilities.at_least(IMAGE_VOLUMES_MINOR)
+    uses_volumes = mounts_images(s.settings.image_volumes, s.view.capabilities, s.nodes)
     return pulled(image, puller=s.settings.tuning_image, uses_volumes=uses_volumes)

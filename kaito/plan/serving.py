@@ -21,7 +21,7 @@ from kaito.plan.desired.inference_command import ModelFlags, inference_command
 from kaito.plan.desired.inference_workload import Serving
 from kaito.plan.estimate import UTILIZATION, gpu_memory_utilization
 from kaito.plan.pods.adapters import Adapter
-from kaito.plan.pods.images import IMAGE_VOLUMES_MINOR
+from kaito.plan.pods.images import mounts_images
 from kaito.plan.pods.resources import asked_resources
 from kaito.plan.pods.weights import Weights
 from kaito.plan.provision import provisioner_of
@@ -51,7 +51,7 @@ def serving_of(s: Snapshot, root: RootMeta, ws: Workspace, sizing: Sizing, image
         access_secret=(options.model_access_secret or "") if options else "",
         pins=node_pins(s, root),
         puller=s.settings.tuning_image,
-        uses_image_volumes=s.settings.image_volumes and s.view.capabilities.at_least(IMAGE_VOLUMES_MINOR),
+        uses_image_volumes=mounts_images(s.settings.image_volumes, s.view.capabilities, s.nodes),
     )
 
 

@@ -35,6 +35,7 @@ from kaito.plan.desired.services import headless_service, inference_service
 from kaito.plan.desired.template_workload import template_stateful_set
 from kaito.plan.memo import Memo
 from kaito.plan.ownership import controller_reference
+from kaito.plan.pods.images import mounts_images
 from kaito.plan.provision.order import MachineOrder
 from kaito.plan.roots import RootMeta
 from kaito.plan.serving import engine_of, node_pins, serving_of
@@ -96,6 +97,7 @@ def _inputs(s: Snapshot, root: RootMeta, ws: Workspace, sizing: Sizing) -> tuple
         (made.spec, *(made.metadata.annotation(key) for key in MADE_MARKS)) if made else None,
         (s.settings, s.view.capabilities),
         s.view.has_storage_class(LOCAL_DISK_CLASS),
+        mounts_images(s.settings.image_volumes, s.view.capabilities, s.nodes),
         s.view.config_map(root.ref.namespace, config) if config else None,
     )
 

@@ -432,11 +432,11 @@ def test_an_adapter_from_an_image_is_pulled_with_its_secrets_into_a_folder_of_it
 
 
 def test_where_nodes_mount_images_nothing_is_pulled() -> None:
-    spec = pod_of(settings=PlanSettings(image_volumes=True), **VARIANTS["adapter from an image"])
+    spec = pod_of(settings=PlanSettings(image_volumes="always"), **VARIANTS["adapter from an image"])
     assert "initContainers" not in spec and spec["imagePullSecrets"] == [{"name": "pull"}]
     image = {"reference": "registry/adapter:1", "pullPolicy": "IfNotPresent"}
     assert {"name": "adapter-volume-mine-v1", "image": image} in spec["volumes"]
-    old = pod_of(settings=PlanSettings(image_volumes=True), version=(1, 30), **VARIANTS["adapter from an image"])
+    old = pod_of(settings=PlanSettings(image_volumes="always"), version=(1, 30), **VARIANTS["adapter from an image"])
     assert "initContainers" in old
 
 
