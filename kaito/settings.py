@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+HUB_ENDPOINT = "https://huggingface.co"
+
 
 @dataclass(frozen=True, slots=True)
 class PlanSettings:
@@ -23,7 +25,7 @@ class PlanSettings:
     benchmark: bool = True  # model servers measure themselves after loading, unless their Workspace says no
     node_image_family: str = "ubuntu"
     release_namespace: str = "kaito-workspace"
-    hub_endpoint: str = "https://huggingface.co"  # who is asked of models outside the catalogue; empty: nobody
+    hub_endpoint: str = HUB_ENDPOINT  # who is asked of models outside the catalogue; empty: nobody
     sku_config_map: str = "kaito-skus"  # in the release namespace: instance types of the user's own
     launch_timeout_s: float = 300.0  # Karpenter's liveness: 5 minutes to launch …
     refusal_memory_s: float = (
@@ -33,3 +35,8 @@ class PlanSettings:
     node_lost_tolerance_s: float = 300.0
     capacity_flap_tolerance_s: float = 60.0  # a restarting device plugin zeroes nvidia.com/gpu for a while
     unattended_claim_s: float = 60.0  # nobody wrote a status on the NodeClaim for so long: no provisioner is running
+
+    @property
+    def hub_mirror(self) -> str:
+        """The hub that pods download from, where it is not the usual one."""
+        return self.hub_endpoint if self.hub_endpoint != HUB_ENDPOINT else ""

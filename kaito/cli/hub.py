@@ -9,14 +9,15 @@ from contextlib import asynccontextmanager
 
 from kaito.backoff import Chance
 from kaito.hub.desk import Desk
-from kaito.hub.endpoint import ENDPOINT, checked_endpoint, endpoint_of_environment
+from kaito.hub.endpoint import checked_endpoint, endpoint_of_environment
+from kaito.settings import HUB_ENDPOINT
 
 
 def add_hub_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--hub-endpoint",
         metavar="URL",
-        help=f"the model hub, asked about models outside the catalogue (default: $HF_ENDPOINT, else {ENDPOINT})",
+        help=f"the model hub, asked about models outside the catalogue (default: $HF_ENDPOINT, else {HUB_ENDPOINT})",
     )
     parser.add_argument(
         "--no-hub", action="store_true", help="ask no hub, as in an air-gapped network (also: HF_HUB_OFFLINE=1)"

@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 from urllib.parse import urlsplit
 
-ENDPOINT = "https://huggingface.co"
+from kaito.settings import HUB_ENDPOINT
+
 OFFLINE = ("1", "ON", "YES", "TRUE")
 
 
@@ -13,7 +14,7 @@ def endpoint_of_environment() -> str:
     """$HF_ENDPOINT, else Hugging Face's; empty where $HF_HUB_OFFLINE forbids to ask. Raises ValueError as below."""
     if os.environ.get("HF_HUB_OFFLINE", "").upper() in OFFLINE:
         return ""
-    return checked_endpoint(os.environ.get("HF_ENDPOINT", "") or ENDPOINT)
+    return checked_endpoint(os.environ.get("HF_ENDPOINT", "") or HUB_ENDPOINT)
 
 
 def checked_endpoint(text: str) -> str:
@@ -24,5 +25,5 @@ def checked_endpoint(text: str) -> str:
     except ValueError:
         is_good = False
     if not is_good or url.query or url.fragment or url.username:
-        raise ValueError(f"{text!r}: expected the address of a model hub, such as {ENDPOINT}")
+        raise ValueError(f"{text!r}: expected the address of a model hub, such as {HUB_ENDPOINT}")
     return text.rstrip("/")

@@ -78,7 +78,8 @@ def _weights(s: Snapshot, root: RootMeta, ws: Workspace, sizing: Sizing, preset:
     options = asked.preset_options if asked else None
     if asked and options and asked.access_mode == "private" and options.image:
         return Weights("image", preset.model_id, options.image, options.image_pull_secrets)
-    return Weights("hub", preset.model_id, claim_gib=preset.disk_gib if _uses_local_disk(s, sizing) else 0)
+    claim_gib = preset.disk_gib if _uses_local_disk(s, sizing) else 0
+    return Weights("hub", preset.model_id, claim_gib=claim_gib, endpoint=s.settings.hub_mirror)
 
 
 def _uses_local_disk(s: Snapshot, sizing: Sizing) -> bool:

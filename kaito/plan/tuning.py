@@ -42,7 +42,7 @@ def _tuning(s: Snapshot, root: RootMeta, ws: Workspace, sizing: Sizing) -> Tunin
         image=s.settings.tuning_image,
         method=method_of(ws),
         model=preset.name,
-        weights=Weights("hub", preset.model_id),
+        weights=Weights("hub", preset.model_id, endpoint=s.settings.hub_mirror),
         processes=processes_on(preset, sizing.sku, method_of(ws)),
         gpus=sizing.gpus_per_pod,
         digest=tuning_digest(ws),

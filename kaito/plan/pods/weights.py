@@ -27,6 +27,7 @@ class Weights:
     image: str = ""
     pull_secrets: tuple[str, ...] = ()
     claim_gib: int = 0
+    endpoint: str = ""  # of the hub, where it is not the usual one
 
     @property
     def model(self) -> str:
@@ -55,9 +56,13 @@ def weights_part(root: ObjectRef, weights: Weights, *, puller: str, uses_image_v
             image = PulledImage("model-weights", weights.image, WEIGHTS_DIR, pull_secrets=weights.pull_secrets)
             return pulled(image, puller=puller, uses_volumes=uses_image_volumes)
         case "hub" if weights.claim_gib:
-            return PodPart(mounts=(mount,), claims=(_claim(root, weights.claim_gib),))
+            return PodPart(mounts=(mount,), claims=(_claim(root, weights.claim_gib),), env=_env(weights))
         case _:
-            return PodPart(({"name": VOLUME, "emptyDir": {}},), (mount,))
+            return PodPart(({"name": VOLUME, "emptyDir": {}},), (mount,), env=_env(weights))
+
+
+def _env(weights: Weights) -> tuple[Json, ...]:
+    return ({"name": "HF_ENDPOINT", "value": weights.endpoint},) if weights.endpoint else ()
 
 
 def _claim(root: ObjectRef, size_gib: int) -> Json:

@@ -13,10 +13,11 @@ from hypothesis import strategies as st
 
 from kaito.hub import client as face
 from kaito.hub.client import CONFIG_BYTES_MAX, HubClient
-from kaito.hub.endpoint import ENDPOINT, checked_endpoint, endpoint_of_environment
+from kaito.hub.endpoint import checked_endpoint, endpoint_of_environment
 from kaito.hub.errors import HubError, HubUnreachable, ModelGated, ModelMissing, ModelUnsupported
 from kaito.hub.model import CONTEXT_TOKENS_DEFAULT, HubModel, Listing, hub_model, preset_of, weights_bytes
 from kaito.plan.catalog import find_preset, presets
+from kaito.settings import HUB_ENDPOINT
 from tests.model_hub import CONFIG, FILES, SIZES, ModelHub, Repository, answering, refusal
 
 LISTING, FILE = "/api/models/Org/Model", "/Org/Model/resolve/main/config.json"
@@ -133,7 +134,7 @@ async def test_redirects_are_followed_within_the_hub_and_never_out_of_it() -> No
 def test_the_endpoint_is_the_environments_or_none(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("HF_ENDPOINT", "HF_HUB_OFFLINE"):
         monkeypatch.delenv(name, raising=False)
-    assert endpoint_of_environment() == ENDPOINT
+    assert endpoint_of_environment() == HUB_ENDPOINT
     monkeypatch.setenv("HF_ENDPOINT", "https://hub.example/mirror/")
     assert endpoint_of_environment() == "https://hub.example/mirror"
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")

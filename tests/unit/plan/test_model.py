@@ -247,3 +247,11 @@ def test_names_of_the_hub_are_told_from_others() -> None:
 def test_a_workspace_that_leaves_asks_nobody() -> None:
     life = Life(deletionTimestamp="2026-01-31T12:00:00Z")
     assert not any(isinstance(action, Read | Create) for action in life.plan(0).actions)
+
+
+def test_pods_download_from_the_hub_that_is_asked() -> None:
+    for endpoint, expected in (("https://mirror.example", ["https://mirror.example"]), (SETTINGS.hub_endpoint, [])):
+        life = Life(replace(SETTINGS, hub_endpoint=endpoint), preset="phi-4")
+        life.serve()
+        (container,) = life.world.bodies[STATEFUL_SET_REF]["spec"]["template"]["spec"]["containers"]
+        assert [item["value"] for item in container["env"] if item["name"] == "HF_ENDPOINT"] == expected
