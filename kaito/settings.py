@@ -18,10 +18,11 @@ class PlanSettings:
     rag_image: str = "ghcr.io/kaito-project/kaito-py-rag:0.1.0"
     karpenter_node_class: str = ""  # the name of the default node class; empty: the cloud's
     karpenter_node_classes: tuple[str, ...] = ()  # those that a Workspace may name; empty: any
-    tuning_image: str = "ghcr.io/kaito-project/kaito-py-tuning:0.1.0"  # tunes, and pulls what comes in images
+    tuning_image: str = "ghcr.io/kaito-project/kaito-py-tuning:0.1.0"
     image_volumes: Literal["auto", "always", "never"] = (
         "auto"  # mount what comes in images; auto: where nodes say they can
     )
+    proxy: tuple[tuple[str, str], ...] = ()  # HTTP_PROXY, HTTPS_PROXY and NO_PROXY of the pods
     benchmark: bool = True  # model servers measure themselves after loading, unless their Workspace says no
     node_image_family: str = "ubuntu"
     release_namespace: str = "kaito-workspace"

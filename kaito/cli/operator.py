@@ -34,6 +34,7 @@ from kaito.kube.recorder import Happening, Recorder
 from kaito.logs import Event, set_up_logs
 from kaito.operator import Operator
 from kaito.plan.actions import Emit, Plan
+from kaito.plan.pods.proxy import proxy_variables
 from kaito.settings import PlanSettings
 from kaito.web.probes import parse_address, serve_probes
 from kaito.webhook.keeper import Keeper, service_names, stop_asking
@@ -115,6 +116,9 @@ def run(args: argparse.Namespace) -> int:
     return status
 
 
+IMAGES = ("inference_image", "rag_image", "tuning_image")
+
+
 def plan_settings(args: argparse.Namespace) -> PlanSettings:
     classes = tuple(name.strip() for name in args.karpenter_node_classes.split(",") if name.strip())
     chosen = PlanSettings(
@@ -124,9 +128,9 @@ def plan_settings(args: argparse.Namespace) -> PlanSettings:
         karpenter_node_class=classes[0] if classes else "",
         karpenter_node_classes=classes,
         hub_endpoint=hub_endpoint(args),
+        proxy=proxy_variables(os.environ),
     )
-    names = ("inference_image", "tuning_image", "rag_image")
-    images = {name: getattr(args, name) for name in names if getattr(args, name)}
+    images = {name: getattr(args, name) for name in IMAGES if getattr(args, name)}
     return replace(chosen, **images)
 
 

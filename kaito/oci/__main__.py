@@ -47,7 +47,7 @@ def main(argv: Sequence[str]) -> int:
         else:
             sources = sorted(path for path in args.source.iterdir() if path.is_file())
             annotations = dict(entry.partition("=")[::2] for entry in args.annotation)
-            digest = push(args.image, sources, secrets, annotations=annotations)
+            digest = push(args.image, args.source, sources, secrets, annotations=annotations)
             log.info(Event.IMAGE_PUSHED, image=args.image, digest=digest)
     except ImageError as error:
         print(f"kaito.oci: {error}", file=sys.stderr)  # noqa: T201 (the last line of the log, for people)

@@ -15,5 +15,9 @@ class ImageRejected(ImageError):
     exit_status = 2
 
 
+class ImageAbsent(ImageRejected):
+    """The registry has no such image, as far as these credentials are told."""
+
+
 class Refused(ImageError):
     """The registry does not accept these credentials; others may do."""

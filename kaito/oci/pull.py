@@ -15,7 +15,7 @@ from typing import IO, Any
 import requests
 
 from kaito.images import ImageName
-from kaito.oci.errors import ImageError, ImageRejected
+from kaito.oci.errors import ImageAbsent, ImageError, ImageRejected
 from kaito.oci.registry import MANIFEST, Client, Layer, image_name, sha256_of, with_credentials
 
 ACCEPTED = (
@@ -60,7 +60,7 @@ def _manifest(client: Client, reference: str, depth: int = 0) -> dict[str, Any]:
     """The manifest for this reference; of an index, the one for Linux. A digest that was asked for is checked."""
     response = client.do_request(f"{client.base}/manifests/{reference}", headers={"Accept": ", ".join(ACCEPTED)})
     if response.status_code != 200:
-        raise ImageRejected(f"{client.image}: not found in the registry (status {response.status_code})")
+        raise ImageAbsent(f"{client.image}: not found in the registry (status {response.status_code})")
     if len(response.content) > MANIFEST_BYTES_MAX:
         raise ImageRejected(f"{client.image}: a manifest of more than {MANIFEST_BYTES_MAX} bytes")
     if reference.startswith("sha256:") and sha256_of(response.content) != reference:

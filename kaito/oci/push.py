@@ -1,4 +1,4 @@
-"""An adapter's files as an image with them under /data."""
+"""Files of a folder as an image with them under /data."""
 
 from __future__ import annotations
 
@@ -32,14 +32,16 @@ DATA_PREFIX = "data"
 MODEL_ANNOTATION = "sh.kaito.model.name"
 
 
-def push(text: str, files: Sequence[Path], auth_files: Iterable[Path], *, annotations: Mapping[str, str]) -> str:
-    """An image with the files under /data; returns its digest. Raises ImageError."""
+def push(
+    text: str, folder: Path, files: Sequence[Path], auth_files: Iterable[Path], *, annotations: Mapping[str, str]
+) -> str:
+    """An image with these files of the folder under /data; returns its digest. Raises ImageError, OSError."""
     image = image_name(text)
     if image.digest:
         raise ImageRejected(f"{image}: an image is pushed under a tag, not a digest")
-    with tempfile.TemporaryDirectory(dir=files[0].parent, prefix=".push-") as scratch:
+    with tempfile.TemporaryDirectory(dir=folder, prefix=".push-") as scratch:
         packed = Path(scratch, "layer.tar.gz")
-        layer, diff_id = _pack(files, packed)
+        layer, diff_id = _pack(folder, files, packed)
         config = Path(scratch, "config.json")
         config.write_text(
             json.dumps(
@@ -62,7 +64,7 @@ def push(text: str, files: Sequence[Path], auth_files: Iterable[Path], *, annota
         return with_credentials(image, auth_files, "push", upload)
 
 
-def _pack(files: Sequence[Path], packed: Path) -> tuple[Layer, str]:
+def _pack(root: Path, files: Sequence[Path], packed: Path) -> tuple[Layer, str]:
     """The layer and the digest of its tar. The same files give the same bytes."""
     inner = hashlib.sha256()
     # Weights do not shrink: the fastest level costs nothing in size.
@@ -73,7 +75,7 @@ def _pack(files: Sequence[Path], packed: Path) -> tuple[Layer, str]:
             folder.type, folder.mode = tarfile.DIRTYPE, 0o755
             archive.addfile(folder)
             for path in sorted(files):
-                entry = tarfile.TarInfo(f"{DATA_PREFIX}/{path.name}")
+                entry = tarfile.TarInfo(f"{DATA_PREFIX}/{path.relative_to(root)}")
                 entry.size, entry.mode = path.stat().st_size, 0o644
                 with path.open("rb") as file:
                     archive.addfile(entry, file)

@@ -21,7 +21,7 @@ from oras.provider import Registry
 
 from kaito.backoff import Backoff
 from kaito.images import DEFAULT_REGISTRY, ImageName, parse_image
-from kaito.oci.errors import ImageError, ImageRejected, Refused
+from kaito.oci.errors import ImageAbsent, ImageError, ImageRejected, Refused
 
 HUB_HOST = "registry-1.docker.io"  # where docker.io's images really are
 HUB_KEYS = frozenset({"docker.io", "index.docker.io", "registry-1.docker.io"})
@@ -103,7 +103,8 @@ class Layer:
 def with_credentials(image: ImageName, auth_files: Iterable[Path], verb: str, work: Callable[[Client], T]) -> T:
     """What `work` returns with the first credentials that the registry accepts; none at all are tried last.
 
-    Raises ImageRejected when it accepts no one's, and whatever else `work` raises.
+    Raises ImageAbsent when it accepts no one's (many a registry says so of what is not there), and whatever else
+    `work` raises.
     """
     refusals: list[str] = []
     for basic in [*credentials_for(image, auth_files), ""]:
@@ -111,7 +112,7 @@ def with_credentials(image: ImageName, auth_files: Iterable[Path], verb: str, wo
             return work(Client(image, basic))
         except Refused as error:
             refusals.append(str(error))
-    raise ImageRejected(
+    raise ImageAbsent(
         f"{image}: the registry refuses to {verb} it ({refusals[0]}); {len(refusals) - 1} of the given Secrets name "
         f"{image.registry}: name a Secret of the type kubernetes.io/dockerconfigjson with credentials for it"
     )

@@ -131,4 +131,4 @@ def _model(s: Snapshot, rag: RAGEngine) -> PodPart:
     secrets = (local.image_pull_secret,) if local.image_pull_secret else ()
     image = PulledImage("embedding", local.image, MODEL_DIR, secrets)
     uses_volumes = mounts_images(s.settings.image_volumes, s.view.capabilities, s.nodes)
-    return pulled(image, puller=s.settings.tuning_image, uses_volumes=uses_volumes)
+    return pulled(image, puller=s.settings.rag_image, uses_volumes=uses_volumes)

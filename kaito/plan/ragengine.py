@@ -25,6 +25,7 @@ from kaito.plan.gates import judge_all
 from kaito.plan.lastwords import missing_logs
 from kaito.plan.observed import snapshot_of
 from kaito.plan.ownership import controller_reference
+from kaito.plan.pods.proxy import behind_proxy
 from kaito.plan.provision import provisioner_of
 from kaito.plan.provision.order import MachineOrder
 from kaito.plan.rag_needs import retrieval_of, size_ragengine
@@ -107,7 +108,11 @@ def rag_children(
         "gpus": retrieval.gpus,
     }
     is_asked = is_upgrade_asked(root, s.settings.rag_image)
-    yield DEPLOYMENT, as_born(deployment, s.workload, inputs=asked, is_upgrade_asked=is_asked), s.workload
+    yield (
+        DEPLOYMENT,
+        as_born(behind_proxy(deployment, s.settings.proxy), s.workload, inputs=asked, is_upgrade_asked=is_asked),
+        s.workload,
+    )
 
 
 def _plan_valid(view: ClusterView, root: RootMeta, rag: RAGEngine, now: datetime, settings: PlanSettings) -> Plan:

@@ -50,7 +50,6 @@ def serving_of(s: Snapshot, root: RootMeta, ws: Workspace, sizing: Sizing, image
         adapters=tuple(_adapter(each) for each in inference.adapters),
         access_secret=(options.model_access_secret or "") if options else "",
         pins=node_pins(s, root),
-        puller=s.settings.tuning_image,
         uses_image_volumes=mounts_images(s.settings.image_volumes, s.view.capabilities, s.nodes),
     )
 

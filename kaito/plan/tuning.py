@@ -10,6 +10,7 @@ from kaito.api.names import CONTAINER_RESOURCES_ANNOTATION
 from kaito.api.workspace import Workspace
 from kaito.plan.desired.tuning_job import Tuning, tuning_job
 from kaito.plan.ownership import controller_reference
+from kaito.plan.pods.proxy import behind_proxy
 from kaito.plan.pods.resources import asked_resources
 from kaito.plan.pods.weights import Weights
 from kaito.plan.roots import RootMeta
@@ -23,7 +24,8 @@ from kaito.plan.validate.tuning import CONFIG_KEY, OUTPUT_DIR, method_of, output
 def tuning_body(s: Snapshot, root: RootMeta, ws: Workspace, sizing: Sizing) -> Json:
     """The Job as it should be."""
     owner = controller_reference(root.kind, root.ref.name, root.uid)
-    return tuning_job(root.ref, owner, _tuning(s, root, ws, sizing), cloud_provider=s.settings.cloud_provider)
+    job = tuning_job(root.ref, owner, _tuning(s, root, ws, sizing), cloud_provider=s.settings.cloud_provider)
+    return behind_proxy(job, s.settings.proxy)
 
 
 def tuning_digest(ws: Workspace) -> str:

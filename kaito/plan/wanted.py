@@ -36,6 +36,7 @@ from kaito.plan.desired.template_workload import template_stateful_set
 from kaito.plan.memo import Memo
 from kaito.plan.ownership import controller_reference
 from kaito.plan.pods.images import mounts_images
+from kaito.plan.pods.proxy import behind_proxy
 from kaito.plan.provision.order import MachineOrder
 from kaito.plan.roots import RootMeta
 from kaito.plan.serving import engine_of, node_pins, serving_of
@@ -136,7 +137,7 @@ def _workload(s: Snapshot, root: RootMeta, ws: Workspace, sizing: Sizing, owner:
             cloud_provider=s.settings.cloud_provider,
         )
     else:
-        body = inference_stateful_set(
+        made = inference_stateful_set(
             root.ref,
             owner,
             root.labels,
@@ -144,6 +145,7 @@ def _workload(s: Snapshot, root: RootMeta, ws: Workspace, sizing: Sizing, owner:
             cloud_provider=s.settings.cloud_provider,
             capabilities=s.view.capabilities,
         )
+        body = behind_proxy(made, s.settings.proxy)
     return as_born(
         _as_first_made(body, s.workload),
         s.workload,

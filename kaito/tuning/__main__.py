@@ -106,6 +106,8 @@ def _report(error: Exception, output_dir: Path | None, termination_log: Path | N
     status = error.exit_status if isinstance(error, TuningError) else EXIT_FAILED
     if isinstance(error, Stopped):
         log.info(Event.TUNING_STOPPED, note=words)
+        if output_dir is not None and output_dir.is_dir() and os.environ.get("RANK", "0") == "0":
+            OutputFolder(output_dir).stop(wall_clock())
         return status
     if is_teller:
         log.error(Event.TUNING_FAILED, error=words, exc_info=None if is_understood else error)

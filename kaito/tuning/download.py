@@ -1,8 +1,4 @@
-"""Files by URL: resumed, retried, checked, bounded, and never from the cluster's own network.
-
-A host is judged by name before it is asked and by address when a socket is opened to it, redirects included: what a
-name resolves to may change between two look-ups, the address of a socket does not.
-"""
+"""Files by URL: resumed, retried, checked, bounded, and never from the cluster's own network (`routes`)."""
 
 from __future__ import annotations
 
@@ -11,7 +7,6 @@ import hashlib
 import json
 import re
 import shutil
-import socket
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,14 +15,13 @@ from urllib.parse import unquote
 import aiohttp
 from yarl import URL
 
-from kaito.addresses import refused_address, refused_host
+from kaito.addresses import refused_host
 from kaito.backoff import Backoff
 from kaito.tuning.errors import ConfigError, ResourceError, TuningError
+from kaito.tuning.routes import Limits, Routes
 
 REDIRECTS_MAX = 5
 ATTEMPTS_MAX = 5
-CONNECT_TIMEOUT_S = 30.0
-SILENCE_TIMEOUT_S = 60.0
 CHUNK_BYTES = 1 << 20
 URLS_MAX = 1000
 CHECKSUM = re.compile(r"sha256[=:]([0-9A-Fa-f]{64})")
@@ -43,16 +37,6 @@ class Source:
     def file_name(self) -> str:
         """The last part of the path, safe as a file name; the query is no part of it."""
         return UNSAFE.sub("_", unquote(self.url.raw_path).rstrip("/").rpartition("/")[2]).lstrip(".")[-200:] or "data"
-
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """`is_refused` says why an address may not be connected to."""
-
-    total_bytes: int
-    is_refused: Callable[[str], str] = refused_address
-    is_host_refused: Callable[[str], str] = refused_host
-    backoff_s: float = 2.0
 
 
 class Interrupted(Exception):
@@ -81,11 +65,11 @@ async def download_all(sources: Sequence[Source], folder: Path, limits: Limits, 
         raise ConfigError(f"{len(sources)} URLs: at most {URLS_MAX}; pack the files together")
     found: list[Path] = []
     left = limits.total_bytes
-    async with _session(limits) as session:
+    async with Routes(limits) as routes:
         for source, name in zip(sources, _names(sources), strict=True):
             path = folder / name
             if not path.exists():
-                await _download(session, source, path, left, limits, backoff)
+                await _download(routes, source, path, left, limits, backoff)
             left -= path.stat().st_size
             found.append(path)
     return found
@@ -99,27 +83,12 @@ def _names(sources: Sequence[Source]) -> list[str]:
     return names
 
 
-def _session(limits: Limits) -> aiohttp.ClientSession:
-    def open_socket(info: tuple[int, int, int, str, tuple[object, ...]]) -> socket.socket:
-        family, kind, protocol, _, address = info
-        if why := limits.is_refused(str(address[0])):
-            raise ConfigError(f"{why}: only public hosts may be asked")
-        return socket.socket(family, kind, protocol)
-
-    # No proxy and no pooled name: every connection goes through `open_socket`.
-    connector = aiohttp.TCPConnector(limit=4, use_dns_cache=False, socket_factory=open_socket)
-    timeout = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_TIMEOUT_S, sock_read=SILENCE_TIMEOUT_S)
-    return aiohttp.ClientSession(connector=connector, timeout=timeout, auto_decompress=False)
-
-
-async def _download(
-    session: aiohttp.ClientSession, source: Source, path: Path, left: int, limits: Limits, backoff: Backoff
-) -> None:
+async def _download(routes: Routes, source: Source, path: Path, left: int, limits: Limits, backoff: Backoff) -> None:
     part = path.with_name(path.name + ".part")
     backoff.reset()
     for attempt in range(1, ATTEMPTS_MAX + 1):
         try:
-            await _attempt(session, source, part, left, limits)
+            await _attempt(routes, source, part, left, limits)
             break
         except (Interrupted, aiohttp.ClientError, TimeoutError) as error:
             if refusal := _refusal(error):
@@ -147,7 +116,7 @@ def _refusal(error: BaseException) -> ConfigError | None:
     return cause
 
 
-async def _attempt(session: aiohttp.ClientSession, source: Source, part: Path, left: int, limits: Limits) -> None:
+async def _attempt(routes: Routes, source: Source, part: Path, left: int, limits: Limits) -> None:
     """One request with its redirects, from where the last one broke off, if the file has not changed since."""
     have, tag = _begun(part)
     headers = {"Accept-Encoding": "identity"}
@@ -155,7 +124,7 @@ async def _attempt(session: aiohttp.ClientSession, source: Source, part: Path, l
         headers |= {"Range": f"bytes={have}-", "If-Range": tag}
     url = source.url
     for _ in range(REDIRECTS_MAX + 1):
-        async with session.get(url, headers=headers, allow_redirects=False) as response:
+        async with routes.get(url, headers) as response:
             if response.status in (301, 302, 303, 307, 308):
                 url = _redirect(url, response.headers.get("Location", ""), limits)
                 continue

@@ -8,14 +8,16 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 from random import Random
+from urllib.request import getproxies_environment
 
 import structlog
 
 from kaito.backoff import Backoff
 from kaito.logs import Event, set_up_logs
 from kaito.oci.errors import ImageError
-from kaito.tuning.download import Limits, download_all, parse_source
+from kaito.tuning.download import download_all, parse_source
 from kaito.tuning.errors import TuningError
+from kaito.tuning.routes import Limits
 
 GIB = 1 << 30
 BYTES_MAX = 500 * GIB
@@ -57,7 +59,8 @@ def _fetch(args: argparse.Namespace) -> list[Path]:
     args.to.mkdir(parents=True, exist_ok=True)
     sources = [parse_source(url) for url in args.url]
     backoff = Backoff(2.0, 30.0, Random())
-    return asyncio.run(download_all(sources, args.to, Limits(args.bytes_max), backoff))
+    limits = Limits(args.bytes_max, proxies=getproxies_environment())
+    return asyncio.run(download_all(sources, args.to, limits, backoff))
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ checkpoint-N/                  what a restarted run takes up
 training_progress.jsonl        one line per logged step; `kaito tune report` draws it
 training_run.json              the run that all this belongs to
 training_failed.json           why the last attempt failed
+training_stopped.txt           the last attempt was told to stop: nothing more comes of it
 adapter_config.json, …         the adapter
 fine_tuning_completed.txt      written last: all above is whole
 """
@@ -24,8 +25,9 @@ COMPLETED = "fine_tuning_completed.txt"
 FAILED = "training_failed.json"
 PROGRESS = "training_progress.jsonl"
 RUN = "training_run.json"
+STOPPED = "training_stopped.txt"
 CHECKPOINT = "checkpoint-"
-OURS = frozenset({COMPLETED, FAILED, PROGRESS, RUN})
+OURS = frozenset({COMPLETED, FAILED, PROGRESS, RUN, STOPPED})
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,14 +38,15 @@ class OutputFolder:
         """Makes the folder this run's: what a run with another fingerprint left behind goes."""
         self.path.mkdir(parents=True, exist_ok=True)
         self.remove_broken_checkpoints()
-        (self.path / FAILED).unlink(missing_ok=True)
+        for name in (FAILED, STOPPED):
+            (self.path / name).unlink(missing_ok=True)
         if self._run().get("fingerprint") != fingerprint:
             self.clear()
             write_whole(self.path / RUN, json.dumps({"fingerprint": fingerprint}))
 
     def clear(self) -> None:
         """Removes markers first, then checkpoints and adapter, so that nobody takes a half for the whole."""
-        for name in (COMPLETED, FAILED, PROGRESS, RUN):
+        for name in (COMPLETED, FAILED, PROGRESS, RUN, STOPPED):
             (self.path / name).unlink(missing_ok=True)
         for path in self.adapter_files():
             path.unlink()
@@ -61,6 +64,13 @@ class OutputFolder:
             if step.isdecimal() and _json(path / "trainer_state.json").get("global_step") == int(step):
                 found.append((int(step), path))
         return sorted(found)
+
+    def files_to_resume(self) -> tuple[int, list[Path]]:
+        """The newest checkpoint's step, and all that a run needs beside it to go on; 0 and nothing without one."""
+        for step, path in reversed(self.checkpoints()):
+            beside = [self.path / name for name in (RUN, PROGRESS) if (self.path / name).is_file()]
+            return step, [*beside, *(each for each in sorted(path.rglob("*")) if each.is_file())]
+        return 0, []
 
     def remove_broken_checkpoints(self) -> None:
         """Those that a kill or a full disk cut short."""
@@ -101,6 +111,12 @@ class OutputFolder:
 
     def complete(self, now: datetime) -> None:
         write_whole(self.path / COMPLETED, rfc3339(now) + "\n")
+
+    def stop(self, now: datetime) -> None:
+        write_whole(self.path / STOPPED, rfc3339(now) + "\n")
+
+    def is_stopped(self) -> bool:
+        return (self.path / STOPPED).is_file()
 
     def fail(self, reason: str, message: str, exit_status: int, now: datetime) -> None:
         found = {"reason": reason, "message": message, "exit_status": exit_status, "at": rfc3339(now)}

@@ -20,8 +20,10 @@ from kaito.oci.pull import pull as pull_path
 from kaito.oci.push import MODEL_ANNOTATION, push
 from kaito.oci.registry import Client, credentials_for, sha256_of
 from kaito.tuning import push as pusher
-from kaito.tuning.errors import EXIT_CONFIG, ConfigError, TuningError
+from kaito.tuning.checkpoints import CheckpointKeeper, checkpoint_image, restore
+from kaito.tuning.errors import EXIT_CONFIG, EXIT_STOPPED, ConfigError, TuningError
 from kaito.tuning.folder import OutputFolder
+from kaito.tuning.restore import main as restore_main
 from tests.contract.registry import HTPASSWD, docker_config, running_registry
 
 LIMIT = 1 << 30
@@ -55,7 +57,7 @@ def manifest_of(registry: str, name: str, reference: str) -> dict[str, object]:
 
 def test_all_files_of_an_adapter_go_out_and_come_back(registry: str, adapter: Path, tmp_path: Path) -> None:
     files = sorted(adapter.iterdir())
-    digest = push(f"{registry}/org/a:1", files, [], annotations={MODEL_ANNOTATION: "phi-4"})
+    digest = push(f"{registry}/org/a:1", adapter, files, [], annotations={MODEL_ANNOTATION: "phi-4"})
     found = pull(f"{registry}/org/a:1", tmp_path / "back", [], bytes_max=LIMIT)
     assert [path.name for path in found] == [path.name for path in files]
     assert [path.read_bytes() for path in found] == [path.read_bytes() for path in files]
@@ -67,7 +69,7 @@ def test_all_files_of_an_adapter_go_out_and_come_back(registry: str, adapter: Pa
 
 def test_the_same_files_make_the_same_layer(registry: str, adapter: Path) -> None:
     for tag in ("1", "2"):
-        push(f"{registry}/org/same:{tag}", sorted(adapter.iterdir()), [], annotations={})
+        push(f"{registry}/org/same:{tag}", adapter, sorted(adapter.iterdir()), [], annotations={})
     one, two = (manifest_of(registry, "org/same", tag)["layers"] for tag in ("1", "2"))
     assert one == two
 
@@ -78,14 +80,14 @@ def test_credentials_come_from_the_secret_that_names_the_registry(tmp_path: Path
         right = docker_config(tmp_path / "right", address)
         wrong = docker_config(tmp_path / "wrong", address, password="no")
         elsewhere = docker_config(tmp_path / "elsewhere", "ghcr.io")
-        push(f"{address}/a:1", sorted(adapter.iterdir()), [elsewhere, wrong, right], annotations={})
+        push(f"{address}/a:1", adapter, sorted(adapter.iterdir()), [elsewhere, wrong, right], annotations={})
         assert len(pull(f"{address}/a:1", tmp_path / "back", [wrong, right], bytes_max=LIMIT)) == 3
         for secrets, tried in (([], 0), ([elsewhere], 0), ([wrong], 1)):
             message = f"refuses to pull it .*; {tried} of the given Secrets name {address}: name a Secret of the type"
             with pytest.raises(ImageRejected, match=message):
                 pull(f"{address}/a:1", tmp_path / "none", secrets, bytes_max=LIMIT)
         with pytest.raises(ImageRejected, match="refuses to push it"):
-            push(f"{address}/a:2", sorted(adapter.iterdir()), [wrong], annotations={})
+            push(f"{address}/a:2", adapter, sorted(adapter.iterdir()), [wrong], annotations={})
 
 
 def test_what_is_not_there_is_said(registry: str, tmp_path: Path, adapter: Path) -> None:
@@ -93,7 +95,7 @@ def test_what_is_not_there_is_said(registry: str, tmp_path: Path, adapter: Path)
         pull(f"{registry}/org/none:1", tmp_path, [], bytes_max=LIMIT)
     with pytest.raises(ImageRejected, match="is not the name of an image"):
         pull(f"{registry}/Org/None:1", tmp_path, [], bytes_max=LIMIT)
-    push(f"{registry}/org/big:1", sorted(adapter.iterdir()), [], annotations={})
+    push(f"{registry}/org/big:1", adapter, sorted(adapter.iterdir()), [], annotations={})
     with pytest.raises(ImageRejected, match="and 100 are the limit"):
         pull(f"{registry}/org/big:1", tmp_path / "big", [], bytes_max=100)
     with pytest.raises(ImageRejected, match="unpacks to more than the limit"):
@@ -216,3 +218,65 @@ def test_the_pusher_does_not_wait_for_ever(tmp_path: Path) -> None:
         pusher.wait_completed(
             OutputFolder(tmp_path), silence_max_s=7200, sleep=lambda _: None, monotonic=lambda: next(times)
         )
+
+
+def a_checkpoint(folder: OutputFolder, step: int) -> None:
+    """What a trainer leaves: the state file last, so that a checkpoint is whole once it is there."""
+    path = folder.path / f"checkpoint-{step}"
+    (path / "deep").mkdir(parents=True)
+    (path / "deep" / "optimizer.pt").write_bytes(bytes([step]) * 1000)
+    (path / "trainer_state.json").write_text(json.dumps({"global_step": step}))
+
+
+def test_a_checkpoint_comes_back_in_the_next_pod_and_never_over_newer_work(registry: str, tmp_path: Path) -> None:
+    image = f"{registry}/org/kept:1"
+    gone, fresh = OutputFolder(tmp_path / "gone"), OutputFolder(tmp_path / "fresh")
+    assert restore(fresh, image, []) == 0  # there is none yet
+    gone.open_run("mark")
+    gone.append_progress({"step": 5, "loss": 1.0})
+    clock = iter((0.0, 0.0, 1.0, 2.0, 9.0, 9.0)).__next__
+    keeper = CheckpointKeeper(gone, image, [], every_s=5, monotonic=clock)
+    keeper.keep()
+    assert keeper.kept_step == 0  # nothing to keep
+    a_checkpoint(gone, 5)
+    keeper.keep()
+    a_checkpoint(gone, 7)
+    keeper.keep()
+    assert keeper.kept_step == 5  # not yet
+    keeper.keep(is_last=True)
+    assert keeper.kept_step == 7
+    assert restore(fresh, image, []) == 7
+    assert (fresh.path / "checkpoint-7" / "deep" / "optimizer.pt").read_bytes() == bytes([7]) * 1000
+    assert (fresh.checkpoints()[-1][0], fresh.progress()) == (7, [{"step": 5, "loss": 1.0}])
+    fresh.open_run("mark")
+    assert [step for step, _ in fresh.checkpoints()] == [7]  # the same run goes on
+    a_checkpoint(fresh, 9)
+    assert restore(fresh, image, []) == 0  # a container that starts again has its own
+    fresh.open_run("another")
+    assert fresh.checkpoints() == []  # another configuration, model or data begins anew
+
+
+def test_without_a_registry_the_run_does_not_begin_and_a_run_that_has_begun_goes_on(tmp_path: Path) -> None:
+    folder, nowhere = OutputFolder(tmp_path), "127.0.0.1:9/org/a:1"
+    assert restore_main(["--output-dir", str(tmp_path / "x"), "--image", nowhere]) == 1
+    folder.open_run("mark")
+    a_checkpoint(folder, 3)
+    keeper = CheckpointKeeper(folder, nowhere, [])
+    keeper.keep()
+    assert keeper.kept_step == 0
+
+
+def test_the_pusher_that_is_told_to_stop_keeps_the_trainers_last_checkpoint(registry: str, tmp_path: Path) -> None:
+    folder, told = OutputFolder(tmp_path / "out"), pusher.Told()
+    folder.open_run("mark")
+    told()
+    a_checkpoint(folder, 4)
+    folder.stop(wall_clock())
+    arguments = ["--output-dir", str(folder.path), "--image", f"{registry}/org/told:1"]
+    assert pusher.main(arguments, told) == EXIT_STOPPED
+    assert restore(OutputFolder(tmp_path / "next"), f"{registry}/org/told:1", []) == 4
+
+
+def test_a_checkpoints_tag_is_one_that_a_registry_takes() -> None:
+    assert checkpoint_image("org/a") == "docker.io/org/a:latest-checkpoint"
+    assert parse_image(checkpoint_image(f"r.io/a:{'t' * 128}")).tag == "t" * 117 + "-checkpoint"

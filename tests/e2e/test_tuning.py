@@ -18,10 +18,11 @@ from typing import Any
 import anyio
 import pytest
 
-from kaito.api.core import CONFIG_MAP, POD, SECRET
+from kaito.api.core import CONFIG_MAP, NODE, POD, SECRET
 from kaito.api.meta import Json, ObjectRef, ResourceKind
 from kaito.api.workspace import WORKSPACE
 from kaito.cli.clients import open_client
+from kaito.oci.pull import pull
 from kaito.tuning.folder import OutputFolder
 from tests.contract.registry import HTPASSWD, docker_config, running_registry
 from tests.tuning_model import OLD_ANSWER, QUESTION, TAUGHT, build_taught_model, taught_rows
@@ -75,8 +76,34 @@ class Cluster:
 
     def pod_of(self, name: str) -> Json:
         page = json.loads(self.call(lambda client: client.list_page(POD)))
-        [found] = [pod for pod in page["items"] if pod["metadata"]["labels"].get("kaito.sh/workspace") == name]
-        return dict(found)
+        found = [pod for pod in page["items"] if pod["metadata"]["labels"].get("kaito.sh/workspace") == name]
+        return dict(max(found, key=lambda pod: not pod["metadata"].get("deletionTimestamp")))
+
+    def drain(self, name: str) -> str:
+        """Cordons the node of the Workspace's pod, and evicts the pod; returns the node."""
+        pod = self.pod_of(name)
+        node, meta = pod["spec"]["nodeName"], pod["metadata"]
+        self.cordon(node, True)
+        eviction = {
+            "apiVersion": "policy/v1",
+            "kind": "Eviction",
+            "metadata": {"name": meta["name"], "namespace": "default"},
+        }
+        self.call(lambda client: client.create(POD, "default", eviction, subresource="eviction", name=meta["name"]))
+        return str(node)
+
+    def cordon(self, node: str, is_cordoned: bool) -> None:
+        patch = {"spec": {"unschedulable": is_cordoned}}
+        self.call(lambda client: client.merge_patch(NODE, NODE.ref("", node), patch))
+
+    def delete_pod(self, name: str) -> None:
+        meta = self.pod_of(name)["metadata"]
+        self.call(lambda client: client.delete(POD, POD.ref("default", meta["name"]), uid=meta["uid"]))
+
+    def results(self, name: str) -> OutputFolder:
+        """The output folder that ends with the Workspace's pod."""
+        found = self.folder.rglob(f"pods/default_{name}-*/volumes/results-volume")
+        return OutputFolder(next(found, self.folder / "none"))
 
     def output(self, claim: str) -> OutputFolder:
         return OutputFolder(next(self.folder.rglob(f"claims/default/{claim}"), self.folder / "none"))
@@ -113,6 +140,15 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
         kaito("down")
 
 
+@pytest.fixture(scope="module", autouse=True)
+def lesson(cluster: Cluster) -> None:
+    """The ConfigMaps of data and configuration."""
+    rows = "".join(json.dumps(row) + "\n" for row in taught_rows(200))
+    for name, files in (("facts", {"train.jsonl": rows}), ("training", {"training_config.yaml": json.dumps(CONFIG)})):
+        meta = {"name": name, "namespace": "default"}
+        cluster.create(CONFIG_MAP, {"apiVersion": "v1", "kind": "ConfigMap", "metadata": meta, "data": files})
+
+
 @pytest.fixture(scope="module")
 def image(tmp_path_factory: pytest.TempPathFactory, cluster: Cluster) -> Iterator[str]:
     """The name of an image in a registry that asks for credentials, which the Secret `registry` holds; none: empty."""
@@ -121,7 +157,7 @@ def image(tmp_path_factory: pytest.TempPathFactory, cluster: Cluster) -> Iterato
         return
     folder = tmp_path_factory.mktemp("registry")
     with running_registry(folder, htpasswd=HTPASSWD) as address:
-        config = docker_config(folder / "secret", address).read_bytes()
+        config = docker_config(cluster.folder.parent / "secret", address).read_bytes()
         cluster.create(
             SECRET,
             {
@@ -181,11 +217,6 @@ def complete(address: str, model: str) -> str:
 def test_a_fact_is_taught_with_and_without_a_kill_and_served(cluster: Cluster, image: str) -> None:
     pushed = {"image": image, "imagePushSecret": "registry"} if image else claimed("plain")
     pulled = {"image": image, "imagePullSecrets": ["registry"]} if image else claimed("plain")
-    rows = "".join(json.dumps(row) + "\n" for row in taught_rows(200))
-    for name, files in (("facts", {"train.jsonl": rows}), ("training", {"training_config.yaml": json.dumps(CONFIG)})):
-        meta = {"name": name, "namespace": "default"}
-        cluster.create(CONFIG_MAP, {"apiVersion": "v1", "kind": "ConfigMap", "metadata": meta, "data": files})
-
     # One whose trainer is killed half-way, beside an undisturbed one.
     cluster.create(WORKSPACE, tuning("killed", claimed("killed")))
     cluster.create(WORKSPACE, tuning("plain", pushed))
@@ -213,3 +244,48 @@ def test_a_fact_is_taught_with_and_without_a_kill_and_served(cluster: Cluster, i
     address = f"http://{cluster.pod_of('serve')['status']['podIP']}:5000"
     assert complete(address, "phi-3.5-mini-instruct") == OLD_ANSWER
     assert complete(address, "plain") == complete(address, "killed") == TAUGHT
+
+
+@pytest.mark.timeout(3 * DEADLINE_S)
+def test_an_evicted_run_goes_on_in_the_next_pod_from_a_volume_and_from_the_registry(
+    cluster: Cluster, image: str
+) -> None:
+    if not image:
+        pytest.skip("docker-registry is not installed (Debian: apt-get install docker-registry)")
+    pushed = f"{image.rpartition(':')[0]}:evicted"
+    cluster.create(WORKSPACE, tuning("drained", {"image": pushed, "imagePushSecret": "registry"}))
+    cluster.create(WORKSPACE, tuning("deleted", claimed("deleted")))
+
+    def has_come_to(folder: Callable[[], OutputFolder], step: int) -> bool:
+        return any(line["step"] >= step for line in folder().progress())
+
+    until(lambda: has_come_to(lambda: cluster.output("deleted"), STEPS // 3))
+    first = cluster.pod_of("deleted")["metadata"]["uid"]
+    cluster.delete_pod("deleted")
+    until(lambda: has_come_to(lambda: cluster.results("drained"), STEPS // 3))
+    evicted = cluster.pod_of("drained")["metadata"]["uid"]
+    node = cluster.drain("drained")
+
+    def waits_for_a_node() -> bool:
+        blockers = cluster.read(WORKSPACE, "drained")["status"].get("blockers") or [{}]
+        return "unschedulable" in str(blockers[0].get("message"))
+
+    until(waits_for_a_node, lambda: cluster.read(WORKSPACE, "drained")["status"])
+    until(lambda: not cluster.results("drained").path.exists())  # it goes with its pod
+    cluster.cordon(node, False)
+
+    for name, before in (("deleted", first), ("drained", evicted)):
+        until(
+            lambda name=name: cluster.state(name) in ("Succeeded", "Failed"), lambda n=name: cluster.read(WORKSPACE, n)
+        )
+        assert cluster.state(name) == "Succeeded", cluster.read(WORKSPACE, name)["status"]
+        assert cluster.pod_of(name)["metadata"]["uid"] != before
+    for folder in (cluster.output("deleted"), cluster.results("drained")):
+        steps = [line["step"] for line in folder.progress() if "loss" in line]
+        assert steps == list(range(1, STEPS + 1)), "both were told to stop: no step is done twice"
+
+    # Each was interrupted at a step of its own, and both have become the same adapter.
+    pulled = cluster.folder / "pulled"
+    pull(pushed, pulled, [cluster.folder.parent / "secret" / "config.json"], path="data", bytes_max=1 << 30)
+    adapter = "adapter_model.safetensors"
+    assert (pulled / adapter).read_bytes() == (cluster.output("deleted").path / adapter).read_bytes()

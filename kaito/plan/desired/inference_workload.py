@@ -41,7 +41,6 @@ class Serving:
     access_secret: str = ""  # empty: none; its key HF_TOKEN is the hub's token
     adapters: tuple[Adapter, ...] = ()
     pins: Mapping[str, str] = field(default_factory=dict)  # node labels that the pods insist on
-    puller: str = ""  # the image that pulls what comes in images
     uses_image_volumes: bool = False
 
 
@@ -75,13 +74,13 @@ def _parts(root: ObjectRef, serving: Serving) -> PodPart:
     return together(
         (
             _server(serving),
-            weights_part(root, serving.weights, puller=serving.puller, uses_image_volumes=serving.uses_image_volumes),
+            weights_part(root, serving.weights, puller=serving.image, uses_image_volumes=serving.uses_image_volumes),
             PodPart(
                 ({"name": "dshm", "emptyDir": {"medium": "Memory"}},), ({"name": "dshm", "mountPath": "/dev/shm"},)
             ),
             scratch(),
             _config(serving),
-            adapters_part(serving.adapters, puller=serving.puller, uses_image_volumes=serving.uses_image_volumes),
+            adapters_part(serving.adapters, puller=serving.image, uses_image_volumes=serving.uses_image_volumes),
         )
     )
 

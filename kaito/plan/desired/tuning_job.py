@@ -2,6 +2,10 @@
 
 The pod restarts its containers (`OnFailure`) instead of being replaced: a killed trainer then finds its checkpoints in
 the same volume and goes on. `backoffLimit` bounds the attempts, and ends the pusher with the pod.
+
+A pod that is evicted, or whose node is drained or taken back, is replaced by one that goes on as well: from the output
+volume, or, where the adapter goes to a registry and the output folder ends with its pod, from the checkpoint that the
+pusher keeps there (`kaito.tuning.checkpoints`). The grace covers the trainer's last checkpoint and its way out.
 """
 
 from __future__ import annotations
@@ -22,6 +26,7 @@ from kaito.plan.pods.weights import Weights, weights_part
 from kaito.plan.ports import SERVER_PORT
 
 BACKOFF_LIMIT = 3
+TERMINATION_GRACE_S = 120  # a step and its checkpoint, then the push; clouds give a spot machine 30 to 120 s
 DATA_DIR = "/mnt/data"
 CONFIG_DIR = "/mnt/config"
 CONFIG_FILE = "training_config.yaml"
@@ -63,6 +68,7 @@ def tuning_job(root: ObjectRef, owner: Json, tuning: Tuning, *, cloud_provider: 
     containers = [_trainer(root, tuning, part), *([_pusher(tuning)] if tuning.push_image else [])]
     pod: Json = {
         "restartPolicy": "OnFailure",
+        "terminationGracePeriodSeconds": TERMINATION_GRACE_S,
         "securityContext": POD_SECURITY,
         "automountServiceAccountToken": False,
         "enableServiceLinks": False,
@@ -83,6 +89,7 @@ def _parts(root: ObjectRef, tuning: Tuning) -> PodPart:
     return together(
         (
             PodPart(env=tuple(_env(tuning))),
+            _restorer(tuning),
             weights_part(root, tuning.weights, puller=tuning.image, uses_image_volumes=False),
             _volume("dshm", "/dev/shm", {"emptyDir": {"medium": "Memory"}}),
             scratch(),
@@ -163,13 +170,36 @@ def _trainer(root: ObjectRef, tuning: Tuning, part: PodPart) -> Json:
 
 
 def _pusher(tuning: Tuning) -> Json:
-    command = ["python", "-m", "kaito.tuning.push", f"--output-dir={tuning.output_dir}", f"--image={tuning.push_image}"]
-    command += [f"--model={tuning.model}", f"--auth-dir={AUTH_DIR}", f"--termination-log={TERMINATION_LOG}"]
-    mounts: tuple[Json, ...] = (
+    return _small(
+        "pusher", tuning, [*_to_registry("push", tuning), f"--model={tuning.model}"], _registry_mounts(tuning)
+    )
+
+
+def _restorer(tuning: Tuning) -> PodPart:
+    """Where the output folder ends with its pod: what an earlier one has left in the registry."""
+    if not tuning.push_image:
+        return PodPart()
+    command = _to_registry("restore", tuning)
+    return PodPart(init_containers=(_small("checkpoint-restorer", tuning, command, _registry_mounts(tuning)),))
+
+
+def _to_registry(verb: str, tuning: Tuning) -> list[str]:
+    return [
+        "python",
+        "-m",
+        f"kaito.tuning.{verb}",
+        f"--output-dir={tuning.output_dir}",
+        f"--image={tuning.push_image}",
+        f"--auth-dir={AUTH_DIR}",
+        f"--termination-log={TERMINATION_LOG}",
+    ]
+
+
+def _registry_mounts(tuning: Tuning) -> tuple[Json, ...]:
+    return (
         {"name": RESULTS_VOLUME, "mountPath": tuning.output_dir},
         {"name": PUSH_SECRET_VOLUME, "mountPath": AUTH_DIR, "readOnly": True},
     )
-    return _small("pusher", tuning, command, mounts)
 
 
 def _small(name: str, tuning: Tuning, command: list[str], mounts: tuple[Json, ...]) -> Json:

@@ -1,7 +1,8 @@
 """Files that come in container images or OCI artifacts: pulled by an init container, or mounted as an image volume.
 
-The init container is our tuning image with `python -m kaito.oci pull`: it needs no shell in the image that it
-pulls, and reads artifacts that are not made of tar layers. An image volume saves the copy, where server and nodes can.
+The init container is `python -m kaito.oci pull` of the very image that the pod's server runs, so that the node pulls
+nothing more for it. It needs no shell in the image that it pulls, and reads artifacts that are not made of tar layers.
+An image volume saves the copy, where server and nodes can.
 
 Nobody says whether the feature gate is on (the field is in every schema), but from 1.35 on it is by default; and nodes
 say which runtime they have. One that is too old mounts the whole image instead of its folder, without a word, so nodes
@@ -68,7 +69,7 @@ class PulledImage:
 
 
 def pulled(image: PulledImage, *, puller: str, uses_volumes: bool) -> PodPart:
-    """What the pod needs to have the files. `puller`: the image that pulls, unless the node mounts images itself."""
+    """What the pod needs to have the files. `puller`: the pod's own image, unless nodes mount images."""
     name = volume_name(image.name)
     mount: Json = {"name": name, "mountPath": image.target}
     if uses_volumes:

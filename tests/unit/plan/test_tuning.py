@@ -230,16 +230,28 @@ def test_data_by_url_is_downloaded_before_the_trainer_runs() -> None:
 
 def test_images_come_and_go_with_their_secrets() -> None:
     spec = the_job(tuning=IMAGES)["spec"]["template"]["spec"]
-    [puller], (_, pusher) = spec["initContainers"], spec["containers"]
+    [restorer, puller], (_, pusher) = spec["initContainers"], spec["containers"]
     assert "--image=ghcr.io/org/data:1" in puller["command"] and "--path=data" in puller["command"]
-    assert pusher["command"][2:6] == [
-        "kaito.tuning.push",
+    to_registry = [
         "--output-dir=/mnt/output",
         "--image=ghcr.io/org/adapter:1",
-        "--model=phi-3.5-mini-instruct",
+        "--auth-dir=/mnt/registry-auth",
+        "--termination-log=/dev/termination-log",
     ]
+    assert pusher["command"][2:] == ["kaito.tuning.push", *to_registry, "--model=phi-3.5-mini-instruct"]
+    assert restorer["command"][2:] == ["kaito.tuning.restore", *to_registry]
+    assert {container["image"] for container in (*spec["initContainers"], *spec["containers"])} == {pusher["image"]}
     secrets = json.dumps(spec["volumes"])
     assert '"pull"' in secrets and '"secretName": "push"' in secrets
+
+
+def test_behind_a_proxy_every_container_of_the_job_knows_it() -> None:
+    settings = PlanSettings(proxy=(("HTTPS_PROXY", "http://proxy:3128"),))
+    plan = plan_workspace(Life(tuning=IMAGES).world, REF, moment(5), settings)
+    [job] = [action.body for action in plan.actions if isinstance(action, Create) and action.kind.kind == "Job"]
+    spec = job["spec"]["template"]["spec"]
+    for container in (*spec["initContainers"], *spec["containers"]):
+        assert {"name": "HTTPS_PROXY", "value": "http://proxy:3128"} in container["env"]
 
 
 def test_the_users_configuration_says_where_the_result_lies() -> None:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 from random import Random
+from typing import Any
 
+import aiohttp
 import pytest
 from aiohttp import web
 from hypothesis import given
@@ -15,8 +19,9 @@ from yarl import URL
 
 from kaito.addresses import refused_address, refused_host
 from kaito.backoff import Backoff
-from kaito.tuning.download import Limits, Source, download_all, parse_source
+from kaito.tuning.download import Source, download_all, parse_source
 from kaito.tuning.errors import ConfigError, TuningError
+from kaito.tuning.routes import Limits
 
 BODY = bytes(range(256)) * 4096
 OPEN = Limits(1 << 30, is_refused=lambda _: "", is_host_refused=lambda _: "")
@@ -211,3 +216,89 @@ def test_only_public_addresses_pass(address: object) -> None:
         assert ip_address(text).is_global and refused_host(text) == ""
     else:
         assert refused_host(text)
+
+
+class Proxy:
+    """Forwards what is asked of it in absolute form to the server that stands for the world, and remembers it."""
+
+    def __init__(self, world: URL) -> None:
+        self.address, self.asked, self._world = "", [], world
+
+    async def forward(self, request: web.Request) -> web.StreamResponse:
+        self.asked.append(str(request.url))
+        target = self._world.with_path(request.path).with_query(request.query)
+        async with (
+            aiohttp.ClientSession() as session,
+            session.get(target, headers=request.headers, allow_redirects=False) as answer,
+        ):
+            kept = {name: value for name, value in answer.headers.items() if name in ("Location", "ETag")}
+            return web.Response(status=answer.status, body=await answer.read(), headers=kept)
+
+
+@pytest.fixture
+async def proxy(server: Server) -> AsyncIterator[Proxy]:
+    found = Proxy(server.base)
+    app = web.Application()
+    app.router.add_route("*", "/{path:.*}", found.forward)
+    runner = web.AppRunner(app)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    found.address = f"http://127.0.0.1:{runner.addresses[0][1]}"
+    yield found
+    await runner.cleanup()
+
+
+def behind(proxy: Proxy, **more: str) -> Limits:
+    """The rules as they are, behind a proxy at an internal address."""
+    return Limits(1 << 30, proxies={"http": proxy.address, **more})
+
+
+async def fetch_by(url: URL, folder: Path, limits: Limits) -> None:
+    await download_all([parse_source(str(url))], folder, limits, Backoff(0.01, 0.01, Random(0)))
+
+
+async def test_behind_a_proxy_a_name_that_only_the_proxy_can_look_up_is_downloaded(
+    proxy: Proxy, tmp_path: Path
+) -> None:
+    await fetch_by(URL("http://data.example/files/a.jsonl"), tmp_path, behind(proxy))
+    assert (tmp_path / "a.jsonl").read_bytes() == BODY
+    assert proxy.asked == ["http://data.example/files/a.jsonl"]
+
+
+async def test_behind_a_proxy_internal_hosts_are_refused_before_it_is_asked(
+    proxy: Proxy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for host in ("10.0.0.1", "metadata.google.internal", "localhost"):
+        with pytest.raises(ConfigError, match="only public hosts may be named"):
+            parse_source(f"http://{host}/files/a")
+    hosts = {"inside.example": "10.1.2.3"}
+    loop = asyncio.get_running_loop()
+    look_up = loop.getaddrinfo
+
+    async def resolve(host: str, port: int, **how: Any) -> Any:
+        return await look_up(hosts.get(host, host), port, **how)
+
+    monkeypatch.setattr(loop, "getaddrinfo", resolve)
+    with pytest.raises(ConfigError, match=r"10\.1\.2\.3 is not a public address"):
+        await fetch_by(URL("http://inside.example/files/a"), tmp_path, behind(proxy))
+    assert proxy.asked == []
+
+
+async def test_behind_a_proxy_redirects_are_judged_as_well(proxy: Proxy, tmp_path: Path) -> None:
+    url = URL("http://data.example/away").with_query(to="http://169.254.169.254/latest")
+    with pytest.raises(ConfigError, match="link-local"):
+        await fetch_by(url, tmp_path, behind(proxy))
+    assert len(proxy.asked) == 1
+
+
+async def test_a_host_that_no_proxy_names_is_reached_and_judged_directly(
+    server: Server, proxy: Proxy, tmp_path: Path
+) -> None:
+    url = server.base / "files" / "a.jsonl"
+    limits = Limits(1 << 30, is_host_refused=lambda _: "", proxies={"http": proxy.address, "no": "127.0.0.1"})
+    source = parse_source(str(url), lambda _: "")
+    with pytest.raises(ConfigError, match="loopback"):
+        await download_all([source], tmp_path, limits, Backoff(0.01, 0.01, Random(0)))
+    open_limits = replace(OPEN, proxies=limits.proxies)
+    await download_all([source], tmp_path, open_limits, Backoff(0.01, 0.01, Random(0)))
+    assert proxy.asked == [] and (tmp_path / "a.jsonl").read_bytes() == BODY
