@@ -95,7 +95,7 @@ def rag_children(
     service = rag_service(root.ref, owner, is_load_balancer=is_load_balancer)
     yield SERVICE, service, s.view.service(root.ref.namespace, root.ref.name)
     retrieval = retrieval_of(s, root, rag, sizing)
-    deployment = rag_deployment(
+    made = rag_deployment(
         root.ref,
         owner,
         retrieval,
@@ -108,11 +108,8 @@ def rag_children(
         "gpus": retrieval.gpus,
     }
     is_asked = is_upgrade_asked(root, s.settings.rag_image)
-    yield (
-        DEPLOYMENT,
-        as_born(behind_proxy(deployment, s.settings.proxy), s.workload, inputs=asked, is_upgrade_asked=is_asked),
-        s.workload,
-    )
+    deployment = behind_proxy(made, s.settings.proxy)
+    yield DEPLOYMENT, as_born(deployment, s.workload, inputs=asked, is_upgrade_asked=is_asked), s.workload
 
 
 def _plan_valid(view: ClusterView, root: RootMeta, rag: RAGEngine, now: datetime, settings: PlanSettings) -> Plan:
