@@ -22,6 +22,10 @@ REQUEST_TIMEOUT_S = 600.0
 BATCH_DOCUMENTS = 100
 
 
+def processors() -> int:
+    return len(os.sched_getaffinity(0))
+
+
 def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -125,14 +129,22 @@ class Client:
             if not found or len(listed) >= page["total_items"]:
                 return len(listed & set(ids))
 
-    async def mean_ms(self, metric: str) -> tuple[float, float]:
-        """(sum in ms, count) of a histogram of seconds over all its labels; zeros where the server has none."""
+    async def timed_retrieve(self, index: str, query: str) -> float | None:
+        """ms of it that went into the query's embedding, where the server tells."""
+        body = {"index_name": index, "query": query}
+        async with self.session.post(f"{self.url}/retrieve", json=body) as response:
+            if response.status != 200:
+                raise RuntimeError(f"POST /retrieve: {response.status} {(await response.text())[:300]}")
+            await response.read()
+            told = re.search(r"embed;dur=([\d.]+)", response.headers.get("Server-Timing", ""))
+            return float(told[1]) if told else None
+
+    async def gauge(self, name: str) -> float | None:
+        """None where the server has no such metric."""
         async with self.session.get(f"{self.url}/metrics") as response:
             text = await response.text() if response.status == 200 else ""
-        return tuple(  # type: ignore[return-value]
-            scale * sum(float(v) for v in re.findall(rf"^{metric}_{part}(?:{{.*}})? (\S+)$", text, re.MULTILINE))
-            for part, scale in (("sum", 1e3), ("count", 1.0))
-        )
+        found = re.search(rf"^{name} (\S+)$", text, re.MULTILINE)
+        return float(found[1]) if found else None
 
 
 async def wait_until_up(client: Client, server: Server | None) -> float:

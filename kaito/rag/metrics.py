@@ -56,6 +56,11 @@ class Metrics:
             registry=registry,
             buckets=LATENCY_BUCKETS_S,
         )
+        self.opening = Gauge(
+            "rag_indexes_opening_seconds",
+            "Seconds that reading and opening the indexes took at start",
+            registry=registry,
+        )
         self.running = Gauge("num_requests_running", "Requests being answered", registry=registry)
         self._store_latency = Histogram(
             "rag_vector_store_operation_latency_seconds",

@@ -70,7 +70,9 @@ async def running(settings: RagSettings, embedding: Embedding | None = None) -> 
             stack.push_async_callback(embedding.close)
         indexes = Indexes(settings, embedding, store_maker(settings), Disk())
         stack.push_async_callback(indexes.close)
+        start = monotonic()
         await indexes.open_all()
+        metrics.opening.set(monotonic() - start)
         reranker = None
         if settings.reranker:
             reranker = await asyncio.to_thread(Reranker, settings.reranker, settings.reranker_batch)

@@ -26,7 +26,7 @@ QUERY_CHARACTERS_PER_TOKEN = 4  # an estimate does: queries are short
 DOCUMENT_BATCH, DOCUMENT_BATCH_TOKENS = 16, 2048
 DEVICE_BATCH, DEVICE_BATCH_TOKENS = 256, 65_536
 DOCUMENT_THREADS_MAX = 8  # each has activations of its own
-NICENESS = 10  # of documents' threads: about a tenth of a core beside a busy query, all of it without one
+NICENESS = 5  # of documents' threads: a quarter of a core beside a busy query, all of it without one
 QUERY_SECONDS_MAX = 2.0  # of computing in a row while documents wait
 BGE_QUERY_PROMPT = "Represent this sentence for searching relevant passages: "  # BAAI's model card, English v1.5
 
