@@ -64,7 +64,7 @@ async def running(settings: RagSettings, embedding: Embedding | None = None) -> 
     """Serves for as long as the block lasts; yields the port. Requests in flight get the grace at the end."""
     limits, in_flight, metrics = settings.limits, InFlight(), Metrics()
     async with AsyncExitStack() as stack:
-        stack.enter_context(sole_user(settings.storage / LIVE_FOLDER))
+        await asyncio.to_thread(stack.enter_context, sole_user(settings.storage / LIVE_FOLDER))
         if embedding is None:
             embedding = await open_embedding(settings)
             stack.push_async_callback(embedding.close)

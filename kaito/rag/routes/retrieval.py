@@ -24,6 +24,8 @@ def add_routes(router: web.UrlDispatcher, service: Service) -> None:
             index = service.indexes.get(body.index_name)
             if not body.query.strip():
                 raise Problem(400, "Query string cannot be empty.")
+            if body.rerank and service.reranker is None:
+                raise Problem(400, "rerank=true: no reranker is configured; set LLM_RERANKER_MODEL to a cross-encoder.")
             query = Query(
                 body.query,
                 body.max_node_count,
@@ -31,6 +33,7 @@ def add_routes(router: web.UrlDispatcher, service: Service) -> None:
                 body.mode,
                 body.similarity_threshold,
                 body.mmr_lambda,
+                use_reranker=bool(body.rerank),
             )
             start = perf_counter()
             vector = await service.embed(query)

@@ -68,11 +68,40 @@ def saying(*contents: str) -> Answer:
     return answer
 
 
+def in_pieces(*pieces: str, gate: asyncio.Event | None = None) -> Answer:
+    """Streams these pieces, the second one and what follows once `gate` is set; or answers them as a whole."""
+
+    async def answer(request: web.Request, body: dict[str, Any]) -> web.StreamResponse:
+        if not body.get("stream"):
+            return web.json_response(completion("".join(pieces), model=body.get("model") or MODEL))
+        response = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
+        await response.prepare(request)
+        for at, piece in enumerate(pieces):
+            if at == 1 and gate is not None:
+                await gate.wait()
+            await response.write(frame(chunk(piece)))
+        await response.write(frame(chunk(None, finish_reason="stop")) + frame("[DONE]"))
+        return response
+
+    return answer
+
+
+def in_turn(*answers: Answer) -> Answer:
+    """One after another; the last one for good."""
+    left = list(answers)
+
+    async def answer(request: web.Request, body: dict[str, Any]) -> web.StreamResponse:
+        return await (left.pop(0) if len(left) > 1 else left[0])(request, body)
+
+    return answer
+
+
 def refusing(status: int, message: str) -> Answer:
     """Answers every request with this error."""
 
     async def answer(_: web.Request, __: dict[str, Any]) -> web.StreamResponse:
-        return web.json_response({"error": {"message": message, "type": "invalid_request_error"}}, status=status)
+        error = {"error": {"message": message, "type": "invalid_request_error"}}
+        return web.json_response(error, status=status, headers={"Retry-After": "0"})
 
     return answer
 
@@ -104,6 +133,7 @@ class FakeLlm:
     answer: Answer = field(default_factory=lambda: saying("This is the answer."))
     asked: list[dict[str, Any]] = field(default_factory=list)
     arrived: asyncio.Condition = field(default_factory=asyncio.Condition)
+    was_cancelled: asyncio.Event = field(default_factory=asyncio.Event)
 
     def reset(self) -> None:
         self.answer = saying("This is the answer.")
@@ -114,7 +144,11 @@ class FakeLlm:
         async with self.arrived:
             self.asked.append(body)
             self.arrived.notify_all()
-        return await self.answer(request, body)
+        try:
+            return await self.answer(request, body)
+        except (asyncio.CancelledError, ConnectionError):
+            self.was_cancelled.set()
+            raise
 
     async def models(self, _: web.Request) -> web.StreamResponse:
         return web.json_response(
@@ -148,7 +182,7 @@ async def serving() -> AsyncIterator[FakeLlm]:
     app.router.add_get("/v1/models", llm.models)
     app.router.add_post("/v1/embeddings", llm.embeddings)
     app.router.add_post("/embedding", llm.embedding)
-    runner = web.AppRunner(app, shutdown_timeout=1.0)
+    runner = web.AppRunner(app, handler_cancellation=True, shutdown_timeout=0.1)
     await runner.setup()
     site = web.TCPSite(runner, "127.0.0.1", 0)
     await site.start()

@@ -12,9 +12,11 @@ from types import FrameType
 from typing import Any
 
 import pytest
+from blockbuster import BlockingError, blockbuster_ctx
 
 from kaito.rag import generation, ingest, retrieve
 from kaito.rag.answer import context
+from kaito.rag.persist.disk import Disk, write_whole
 from kaito.rag.persist.folder import IndexFolder
 from kaito.rag.vectors import faiss_store
 from tests.unit.rag.harness import indexes_at
@@ -83,6 +85,34 @@ async def test_a_grounded_chat_computes_off_the_loop(tmp_path: Path) -> None:
         with watching_this_thread() as caught:
             assert (await talk.chat("schedules pods?", index_name="k"))[0] == 200
         assert caught == set()
+
+
+async def test_nothing_blocks_the_loop_in_a_services_life(tmp_path: Path) -> None:
+    """blockbuster raises in whatever sleeps, waits or does file or socket I/O on the thread of the event loop."""
+    talk = Talk(tmp_path)
+    with blockbuster_ctx("kaito.rag"):
+        async with talk.stack:
+            await talk.start(snapshot_log_bytes=1024)
+            await talk.index()
+            body = {
+                "index_name": "k",
+                "documents": [{"text": f"text {number} of parse_header"} for number in range(50)],
+            }
+            assert (await talk.post("/index", body))[0] == 200
+            asked = {"index_name": "k", "query": "parse_header", "metadata_filter": {}}
+            assert (await talk.post("/retrieve", asked))[0] == 200
+            assert (await talk.chat("schedules pods?", index_name="k"))[0] == 200
+            assert (await talk.events("schedules pods?", index_name="k"))[-1] == "[DONE]"
+            assert (await talk.post("/persist/k", None))[0] == 200
+            assert (await talk.post("/load/k?overwrite=true", None))[0] == 200
+            async with talk.http.delete("/indexes/k") as response:
+                assert response.status == 200
+
+
+async def test_blockbuster_sees_what_blocks(tmp_path: Path) -> None:
+    with blockbuster_ctx("kaito.rag"), pytest.raises(BlockingError):
+        Disk().sync_folder(tmp_path)
+        write_whole(Disk(), tmp_path / "file", [b"data"])
 
 
 def test_the_watch_sees_what_runs_on_this_thread() -> None:

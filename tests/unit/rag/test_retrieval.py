@@ -143,3 +143,37 @@ async def test_faiss_store_is_exact_and_its_numbers_stable(rows: int, monkeypatc
         assert filtered.numbers.tolist() == best
     assert hits >= 0.97 * 400
     assert set(await store.view().vectors(list(alive))) == set(alive)
+
+
+async def test_inverted_lists_find_what_is_near_and_nothing_that_is_gone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The index of a million rows and more, on vectors in clusters, as those of documents are."""
+    monkeypatch.setattr(faiss_store, "HNSW_ROWS", 1000)
+    monkeypatch.setattr(faiss_store, "IVF_ROWS", 2000)
+    rng = np.random.default_rng(5)
+    centres = rng.normal(size=(40, 16))
+    matrix = (centres[rng.integers(40, size=4000)] + 0.15 * rng.normal(size=(4000, 16))).astype(np.float32)
+    matrix /= np.linalg.norm(matrix, axis=1, keepdims=True)
+    store = FaissStore()
+    await store.add([VectorEntry(number, matrix[number], "d", "", {}) for number in range(3000)])
+    await store.tend(asyncio.Lock())
+    (segment,) = store.view().segments
+    assert isinstance(segment.index, faiss_store.faiss.IndexIVFFlat)
+    await store.add([VectorEntry(number, matrix[number], "d", "", {}) for number in range(3000, 4000)])
+    gone = list(range(0, 4000, 9))
+    await store.delete(gone)
+    alive = np.setdiff1d(np.arange(4000), gone)
+    hits = 0
+    for query in matrix[1:200:5]:
+        nearest = alive[np.argsort(-(matrix[alive] @ query), kind="stable")]
+        found = (await store.view().search(query, 10, None)).numbers
+        assert len(found) == 10 and np.isin(found, alive).all()
+        hits += len(np.intersect1d(found, nearest[:10]))
+        only = alive[alive % 5 == 0]
+        filtered = (await store.view().search(query, 3, Where({}, only))).numbers
+        assert filtered.tolist() == only[np.argsort(-(matrix[only] @ query), kind="stable")[:3]].tolist()
+    assert hits >= 0.95 * 400
+    known = await store.view().vectors(alive.tolist())
+    assert all(np.allclose(known[number], matrix[number]) for number in alive.tolist())
+    await store.delete(alive[:1800].tolist())  # enough is dead: it is built anew, without them
+    await store.tend(asyncio.Lock())
+    assert {number for one in store.view().segments for number in one.numbers[one.alive]} == set(alive[1800:].tolist())
