@@ -37,7 +37,7 @@ from kaito.kube.adapter import KubernetesAsyncioClient
 
 WORKSPACES = 1_000
 AT_ONCE = 32
-READY_WITHIN_S = 1_500.0
+READY_WITHIN_S = 3_000.0
 SETTLE_S = 10.0  # quiet for so long: the Events that were on their way (at most 256, five a second) have come
 SETTLE_WITHIN_S = 180.0
 QUIET_S = 60.0
