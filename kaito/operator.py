@@ -124,8 +124,8 @@ class Operator:
         self.graph.capabilities = ServerCapabilities((discovery.major, discovery.minor))
 
     def receive(self, kind: ResourceKind, event: WatchEvent, *, list_began_s: float) -> None:
-        self.journal.heard(self._now(), kind, event)
         dirtied = self.graph.apply(kind, event)
+        self.journal.heard(self._now(), kind, self._as_kept(kind, event))
         match event:
             case Apply(ref, obj) | InitApply(ref, obj):
                 if dirtied and self.expectations.is_own_status(ref, metadata_of(obj)[1]):
@@ -138,6 +138,10 @@ class Operator:
             case _:
                 pass
         self.runner.dirty(dirtied, kind.plural)
+
+    def _as_kept(self, kind: ResourceKind, event: WatchEvent) -> WatchEvent:
+        """The event with the object that the graph holds: it shares what is equal with the one before."""
+        return Apply(event.ref, self.graph.stores[kind].get(event.ref)) if isinstance(event, Apply) else event
 
     def receive_named(self, kind: ResourceKind, ref: ObjectRef, obj: object | None) -> None:
         self.journal.record(self._now(), "named", kind, ref, obj)

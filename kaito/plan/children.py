@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+from typing import TypeAlias
+
 from kaito.api.meta import Json, ResourceKind
 from kaito.api.names import DESIRED_HASH_ANNOTATION, TUNING_HASH_ANNOTATION, UPSTREAM_REVISION_ANNOTATION
 from kaito.api.workloads import JOB, Child
 from kaito.plan.actions import Apply, Create, Delete
 from kaito.plan.diff import desired_hash, diff, stamped
-from kaito.plan.memo import Memo
+from kaito.plan.memo import Known
 from kaito.plan.ownership import is_child, is_controlled_by
 
-_compared: Memo[str] = Memo()
+ChildAction: TypeAlias = Create | Apply | Delete
+_compared: Known[tuple[Child, str]] = Known()  # uid, hash → what was compared, result
 
 
 def reconcile_child(
     kind: ResourceKind, desired: Json, observed: Child | None, *, root_uid: str, reason: str
-) -> Create | Apply | Delete | None:
+) -> ChildAction | None:
     """Create what is absent, apply what differs; None when converged, being deleted, or not ours to touch.
 
     The pods of a Job cannot be changed: one that was made for another tuning section goes, and is made anew. Nothing
@@ -44,17 +47,18 @@ def reconcile_child(
 
 def difference(desired: Json, observed: Child) -> str:
     """What makes an apply necessary, in words; empty when nothing does."""
-    metadata = observed.metadata
-    inputs = (desired, metadata.labels, metadata.annotations, observed.spec)
-    return _compared.get(metadata.uid, inputs, lambda: _difference(desired, observed))
-
-
-def _difference(desired: Json, observed: Child) -> str:
     seen_hash, wanted_hash = observed.metadata.annotation(DESIRED_HASH_ANNOTATION), desired_hash(desired)
     if seen_hash != wanted_hash:
         return "what is wanted has changed" if seen_hash else "it does not carry our hash"
+    # Frozen, and the very same object: a plan in which the child has not changed need not compare it again.
+    key = (observed.metadata.uid, wanted_hash)
+    known = _compared.get(key)
+    if known is not None and known[0] is observed:
+        return known[1]
     changes = diff(_comparable(desired), _as_json(observed))
-    return f"edited by somebody else: {changes[0]}" if changes else ""
+    found = f"edited by somebody else: {changes[0]}" if changes else ""
+    _compared.put(key, (observed, found))
+    return found
 
 
 def _comparable(desired: Json) -> Json:

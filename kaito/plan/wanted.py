@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from kaito.api.core import SERVICE
-from kaito.api.meta import Json, ResourceKind
+from kaito.api.meta import Json, ObjectMeta, ResourceKind
 from kaito.api.names import (
     CONTAINER_RESOURCES_ANNOTATION,
     CREATED_BY_INFERENCE_SET_LABEL,
@@ -21,6 +21,7 @@ from kaito.api.names import (
     PERFORMANCE_MODE_ANNOTATION,
     RUNTIME_ANNOTATION,
     USE_LOCAL_WEIGHTS_ANNOTATION,
+    headless_service_name,
 )
 from kaito.api.workloads import (
     JOB,
@@ -29,11 +30,12 @@ from kaito.api.workloads import (
 )
 from kaito.api.workspace import Workspace
 from kaito.plan.born import as_born, is_upgrade_asked
+from kaito.plan.children import ChildAction, reconcile_child
 from kaito.plan.desired.disruption_budget import budget_kind, disruption_budget
 from kaito.plan.desired.inference_workload import inference_stateful_set
 from kaito.plan.desired.services import headless_service, inference_service
 from kaito.plan.desired.template_workload import template_stateful_set
-from kaito.plan.memo import Memo
+from kaito.plan.memo import Known
 from kaito.plan.ownership import controller_reference
 from kaito.plan.pods.images import mounts_images
 from kaito.plan.pods.proxy import behind_proxy
@@ -78,12 +80,41 @@ def children(
 
     Services first: pods find their leader through them. The budget before the pods that it protects.
     """
-    wanted = _wanted.get(root.uid, _inputs(s, root, ws, sizing), lambda: tuple(_bodies(s, root, ws, sizing)))
-    for kind, body in wanted:
+    for kind, body in _bodies(s, root, ws, sizing):
         yield kind, body, _observed(s, kind, body["metadata"]["name"])
 
 
-_wanted: Memo[tuple[tuple[ResourceKind, Json], ...]] = Memo()
+def amiss(s: Snapshot, root: RootMeta, ws: Workspace, sizing: Sizing) -> Iterator[tuple[ChildAction, Child | None]]:
+    """What the children need, and what there is of each. Nothing is asked twice of children that are as they should be.
+
+    The bodies are not kept for that: they would be a third of an operator's memory.
+    """
+    inputs = (_inputs(s, root, ws, sizing), _seen(s))
+    if _as_wanted.get(root.uid) == inputs:
+        _as_wanted.put(root.uid, inputs)  # those of now, so that no object of before is kept alive
+        return
+    is_right = True
+    for kind, desired, observed in children(s, root, ws, sizing):
+        if action := reconcile_child(kind, desired, observed, root_uid=root.uid, reason="the nodes are ready"):
+            is_right = False
+            yield action, observed
+    if is_right:
+        _as_wanted.put(root.uid, inputs)
+
+
+_as_wanted: Known[tuple[Any, ...]] = Known()
+
+
+def _seen(s: Snapshot) -> tuple[Any, ...]:
+    """All that is compared of the children."""
+    names = (s.ref.name, headless_service_name(s.ref.name))
+    found = (*(s.view.service(s.ref.namespace, name) for name in names), s.view.budget(s.ref), s.workload)
+    return tuple(child and (_compared(child.metadata), child.spec) for child in found)
+
+
+def _compared(metadata: ObjectMeta) -> tuple[Any, ...]:
+    marks = (metadata.uid, metadata.deletion_timestamp, metadata.owner_references)
+    return (*marks, metadata.labels, metadata.annotations)
 
 
 def _inputs(s: Snapshot, root: RootMeta, ws: Workspace, sizing: Sizing) -> tuple[Any, ...]:

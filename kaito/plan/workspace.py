@@ -20,7 +20,6 @@ from kaito.api.workloads import CONTROLLER_REVISION, JOB, POD_DISRUPTION_BUDGET,
 from kaito.api.workspace import WORKSPACE, Workspace
 from kaito.plan.actions import Action, Emit, PatchRoot, Plan
 from kaito.plan.benchmark import measurement
-from kaito.plan.children import reconcile_child
 from kaito.plan.choice import after_refusal
 from kaito.plan.deletion import plan_deletion
 from kaito.plan.explain import EVENT_CHARS_MAX
@@ -42,7 +41,7 @@ from kaito.plan.timeline import note_stages
 from kaito.plan.training import ask_again_s, ask_progress
 from kaito.plan.tuning_status import JOB_GATE, tuning_status
 from kaito.plan.verdict import Verdict, Waiting, is_open
-from kaito.plan.wanted import children, machine_order
+from kaito.plan.wanted import amiss, machine_order
 from kaito.plan.work import MODEL_SERVER, TRAINING, Work
 from kaito.settings import PlanSettings
 from kaito.state.view import ClusterView, InvalidObject
@@ -157,9 +156,8 @@ def _place_workload(
     node_side = [verdict for verdict in verdicts if CONDITION_OF_GATE[verdict.gate] not in WORKLOAD_CONDITIONS]
     if s.workload is None and not all(is_open(verdict) for verdict in node_side):
         return
-    for kind, desired, observed in children(s, root, ws, sizing):
-        if action := reconcile_child(kind, desired, observed, root_uid=root.uid, reason="the nodes are ready"):
-            yield from capped(s, action, observed)
+    for action, observed in amiss(s, root, ws, sizing):
+        yield from capped(s, action, observed)
 
 
 def _turn(s: Snapshot, root: RootMeta, ws: Workspace) -> Json:

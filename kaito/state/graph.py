@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Set
 from typing import Any
 
+import msgspec
+
 from kaito.api.core import CUSTOM_RESOURCE_DEFINITION, definition_of
 from kaito.api.meta import ObjectRef, ResourceKind
 from kaito.state.edges import Key
@@ -130,6 +132,7 @@ class StateGraph:
         for ref, before, after in changes:
             if before is not None and after is not None:
                 if not is_news(before, after):
+                    self.stores[row.kind].put(ref, msgspec.structs.replace(before, metadata=after.metadata))
                     continue
                 old, new = (row.edges(before), row.names(before)), (row.edges(after), row.names(after))
                 if old != new:

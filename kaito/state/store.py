@@ -28,6 +28,10 @@ class Store:
     def get(self, ref: ObjectRef) -> Any | None:
         return self._objects.get(ref)
 
+    def put(self, ref: ObjectRef, obj: Any) -> None:
+        """The same object in another shape: one that shares what is equal with the one before."""
+        self._objects[ref] = obj
+
     def items(self) -> Iterator[tuple[ObjectRef, Any]]:
         return iter(self._objects.items())
 

@@ -5,12 +5,14 @@ from __future__ import annotations
 from copy import deepcopy
 from typing import Any
 
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from kaito.api.meta import Json, ObjectRef, ResourceVersion
 from kaito.api.workspace import WORKSPACE
 from kaito.plan.actions import Create, Delete, Plan
+from kaito.plan.memo import Known
 from kaito.plan.workspace import plan_workspace
 from kaito.settings import PlanSettings
 from kaito.state.events import Apply, Init, InitApply, InitDone
@@ -191,6 +193,19 @@ def test_a_plan_is_a_function_of_its_arguments(world: World, now_s: int) -> None
     first = plan_workspace(world, REF, moment(now_s), SETTINGS)
     assert plan_workspace(world, REF, moment(now_s), SETTINGS) == first
     assert world.bodies == before
+
+
+@QUICK
+@given(worlds(), worlds(), TIMES)
+def test_what_is_known_of_earlier_plans_changes_none(world: World, other: World, now_s: int) -> None:
+    """`plan.memo`: every memo holds all that its answer depends on."""
+    for each in (world, other):
+        _settle(each, Applier(each), now_s)
+    for each in (world, other, world):
+        warm = plan_workspace(each, REF, moment(now_s + 1), SETTINGS)
+        with pytest.MonkeyPatch.context() as patched:
+            patched.setattr(Known, "get", lambda *_: None)
+            assert plan_workspace(each, REF, moment(now_s + 1), SETTINGS) == warm
 
 
 @QUICK
