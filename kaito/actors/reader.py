@@ -21,7 +21,9 @@ from kaito.state.view import Answer
 
 READ_TIMEOUT_S = 10.0
 HUB_TIMEOUT_S = 120.0  # others' questions may be ahead of ours
-QUEUE_MAX = 256  # of a lane; a read that finds no room is dropped: its root asks again when it is planned again
+# Of each lane; a read that finds no room is dropped, and its root asks again when it is planned again. The hub's is
+# long, because many Workspaces of one model have one answer.
+LOG_QUEUE_MAX, HUB_QUEUE_MAX = 256, 4_096
 HUB_READERS = 8  # mostly they wait for one another's answers
 
 
@@ -33,8 +35,8 @@ class Reader:
     ) -> None:
         self._client, self._models, self._answered, self._now = client, models, answered, now
         self._lanes: dict[Literal["log", "hub"], _Lane] = {
-            "log": _Lane(self._log, READ_TIMEOUT_S, readers=1),
-            "hub": _Lane(self._hub, HUB_TIMEOUT_S, readers=HUB_READERS),
+            "log": _Lane(self._log, READ_TIMEOUT_S, readers=1, queue_max=LOG_QUEUE_MAX),
+            "hub": _Lane(self._hub, HUB_TIMEOUT_S, readers=HUB_READERS, queue_max=HUB_QUEUE_MAX),
         }
         self._asked: set[tuple[ObjectRef, str]] = set()
 
@@ -80,6 +82,8 @@ class Reader:
 class _Lane:
     """A queue and those who serve it."""
 
-    def __init__(self, read: Callable[[Read], Awaitable[str]], timeout_s: float, *, readers: int) -> None:
+    def __init__(
+        self, read: Callable[[Read], Awaitable[str]], timeout_s: float, *, readers: int, queue_max: int
+    ) -> None:
         self.read, self.timeout_s, self.readers = read, timeout_s, readers
-        self.send, self.receive = anyio.create_memory_object_stream[Read](QUEUE_MAX)
+        self.send, self.receive = anyio.create_memory_object_stream[Read](queue_max)

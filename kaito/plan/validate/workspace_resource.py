@@ -175,7 +175,7 @@ def _memory_of_nodes(case: Case[Workspace]) -> Findings:
     total_gib, where = sum(shapes), "resource.labelSelector"
     bypass = f"or set the annotation {BYPASS_RESOURCE_CHECKS_ANNOTATION}"
     if total_gib < preset.weights_gib:
-        why = f"{len(shapes)} nodes with {total_gib} GiB of GPU memory together are less than the weights' "
+        why = f"the nodes with these labels have {total_gib} GiB of GPU memory together, less than the weights' "
         why += f"{preset.weights_gib:.1f} GiB"
         yield Found(where, selector_of(case.new), why, f"add nodes with these labels, {bypass}", "warning")
 

@@ -108,7 +108,7 @@ TABLE: list[tuple[str, str, Any, PlanSettings, tuple[Json | Lookup, ...], str]] 
     ("nodes-uniform", W, workspace(instance_type=None), BYO, (OURS, node("n2", labels={"apps": "phi", **GPU_LABELS, "nvidia.com/gpu.count": "2"})), "differ in GPU product"),
     ("memory", E, annotated("runtime", "transformers", preset="llama-3.3-70b-instruct"), NAP, (), "are less than the weights' 131"),
     ("memory", W, workspace(preset="llama-3.3-70b-instruct", annotations={"kaito.sh/runtime": "transformers", "kaito.sh/bypass-resource-checks": "x"}), NAP, (), "are less than"),
-    ("memory", W, workspace(preset="llama-3.3-70b-instruct", instance_type=None), BYO, (OURS,), "1 nodes with 80 GiB of GPU memory together are less than the weights' 131.4 GiB"),
+    ("memory", W, workspace(preset="llama-3.3-70b-instruct", instance_type=None), BYO, (OURS,), "have 80 GiB of GPU memory together, less than the weights' 131.4 GiB"),
     ("multi-node-transformers", W, annotated("runtime", "transformers", preset="llama-3.3-70b-instruct", instance_type=None), BYO, (OURS, TWIN), "exceed each node"),
     ("multi-node-transformers", E, annotated("runtime", "transformers", preset="llama-3.3-70b-instruct"), NAP, (), "on one only"),
     ("node-image-family", E, annotated("node-image-family", "windows"), NAP, (), "'windows': no known node image family"),
