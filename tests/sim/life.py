@@ -54,9 +54,9 @@ class Replica:
 class Life:
     """`replicas` > 1 elect a leader; a single one leads alone."""
 
-    def __init__(self, seed: int, replicas: int = 1) -> None:
+    def __init__(self, seed: int, replicas: int = 1, emulate: tuple[int, int] = (1, 36)) -> None:
         self.rng, self._start_s, ids = Random(seed), anyio.current_time(), itertools.count()
-        self.server = ApiServer(now=self.now, new_uid=lambda: f"uid-{next(ids)}")
+        self.server = ApiServer(now=self.now, new_uid=lambda: f"uid-{next(ids)}", emulate=emulate)
         self.server.start()
         self.server.on_commit = self._count
         self.client = LocalClient(self.server)
@@ -172,17 +172,23 @@ class Life:
             tasks.start_soon(operator.run)
 
 
-def live(scenario: Callable[[Life], Awaitable[Any]], *, seed: int = 0, replicas: int = 1) -> Any:
+def live(
+    scenario: Callable[[Life], Awaitable[Any]],
+    *,
+    seed: int = 0,
+    replicas: int = 1,
+    emulate: tuple[int, int] = (1, 36),
+) -> Any:
     """Runs a scenario beside the replicas and the robots on virtual time, and ends them with it."""
 
     async def main() -> Any:
-        life = Life(seed, replicas)
+        life = Life(seed, replicas, emulate)
         for crd in (workspace_crd(), node_claim_crd(), node_pool_crd()):
             await life.client.create(CUSTOM_RESOURCE_DEFINITION, "", crd)
         await life.client.create(
             ResourceKind("", "v1", "Namespace", "namespaces", False), "", {"metadata": {"name": NAMESPACE}}
         )
-        robots = RobotSettings()
+        robots = RobotSettings(cluster_minor=emulate[1])
 
         async def start(*, task_status: Any) -> None:
             client = LocalClient(life.server, manager="robots")
