@@ -7,6 +7,7 @@ we may write for longer than its deadline. A create whose answer was lost is loo
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from copy import deepcopy
 from itertools import groupby
 from typing import assert_never
@@ -177,11 +178,20 @@ class Applier:
                 sent = {"metadata": versions.precondition(root, uid, version), "status": status}
                 return versions.note(root, await self._client.merge_patch(kind, root, sent, subresource="status"))
             case Delete(kind, ref, uid, _):
-                try:
-                    await self._client.delete(kind, ref, uid=uid)
-                except (NotFound, Conflict):  # gone, or its name is another's: what was wanted holds
-                    return None
-                return {}
+                return await self._delete(kind, ref, uid)
+
+    async def _delete(self, kind: ResourceKind, ref: ObjectRef, uid: str) -> Json | None:
+        """None where the object is gone, or its name is another's. Any other conflict says nothing about it."""
+        try:
+            await self._client.delete(kind, ref, uid=uid)
+        except NotFound:
+            return None
+        except Conflict:
+            with suppress(NotFound):
+                if (await self._client.read(kind, ref))["metadata"]["uid"] == uid:
+                    raise
+            return None
+        return {}
 
     async def _create(self, kind: ResourceKind, ref: ObjectRef, body: Json) -> Json:
         try:

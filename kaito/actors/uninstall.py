@@ -95,9 +95,7 @@ class Uninstall:
 
     async def run(self, *, within_s: float = WITHIN_S) -> tuple[ObjectRef, ...] | None:
         """Returns when nothing waits for us any more or the time is over, with what is left; None: no uninstall."""
-        scene: Scene | None = None
-        with suppress(ApiError), anyio.move_on_after(FIRST_LOOK_S):
-            scene = await self._look()
+        scene = await self._first_look()
         if scene is None or not scene.is_uninstall:
             return None
         self._began(scene)
@@ -111,6 +109,19 @@ class Uninstall:
                     self._on_trouble(error)
                 await anyio.sleep(TURN_S)
         return (*unreleased(self._view, scene.leaving), *(each.ref for each in scene.waiting))
+
+    async def _first_look(self) -> Scene | None:
+        """None where the API server does not tell in time what is being deleted."""
+        with anyio.move_on_after(FIRST_LOOK_S):
+            while True:
+                try:
+                    return await self._look()
+                except Unauthorized:
+                    return None
+                except ApiError as error:
+                    self._on_trouble(error)
+                await anyio.sleep(TURN_S)
+        return None
 
     def _is_over(self, scene: Scene) -> bool:
         return not scene.waiting and self._are_roots_released(scene)

@@ -161,7 +161,7 @@ def test_an_uninstall_with_live_workspaces_ends_and_leaves_nothing(seed: int, em
     live(scenario, seed=seed, replicas=2, emulate=emulate)
 
 
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", [0, 2, 8])  # 2: the first look failed; 8: a conflict was taken for a deletion
 def test_an_uninstall_ends_though_requests_fail_and_answers_are_lost(seed: int) -> None:
     async def scenario(life: Life) -> None:
         await install(life)

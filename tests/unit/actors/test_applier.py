@@ -33,6 +33,11 @@ class Cluster(CoreCluster):
         self.loses_answers = False
         self.delay_s = 0.0
 
+    async def delete(self, *args: Any, **more: Any) -> None:
+        if self.refuse:
+            raise self.refuse
+        await super().delete(*args, **more)
+
     async def create(self, *args: Any, **more: Any) -> Json:
         await anyio.sleep(self.delay_s)
         if self.refuse:
@@ -168,3 +173,18 @@ def test_nothing_else_is_sent_after_a_failure() -> None:
     outcome, _, _ = execute(cluster, status, claim("ws1"))
     assert isinstance(outcome, Retry)
     assert cluster.writes == 0
+
+
+def test_a_deletion_that_conflicts_is_done_only_where_the_name_is_anothers() -> None:
+    def deleting(uid: str | None) -> tuple[Outcome, int]:
+        cluster = Cluster()
+        execute(cluster, claim("ws1"))
+        live = cluster.get(NODE_CLAIM, "ws1", "")["metadata"]["uid"]
+        cluster.refuse = Conflict("the object has been modified")
+        ref = NODE_CLAIM.ref("", "ws1" if uid != "gone" else "ws2")
+        outcome, expectations, _ = execute(cluster, Delete(NODE_CLAIM, ref, uid or live, "not needed"))
+        return outcome, len(expectations)
+
+    outcome, _ = deleting(None)
+    assert isinstance(outcome, Retry) and isinstance(outcome.error, Conflict)
+    assert deleting("another") == (Settled(1), 0) == deleting("gone")
