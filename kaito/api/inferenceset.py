@@ -56,6 +56,17 @@ class InferenceSetSpec(Wire):
     auto_upgrade: AutoUpgrade | None = Field(None, description="When the replicas follow a new image.")
 
 
+class AutoUpgradeStatus(Wire):
+    num_drifted_workspaces: int | None = Field(
+        None,
+        description="How many replicas run another image than the operator's.",
+        json_schema_extra={"format": "int32"},
+    )
+    last_successful_upgrade_time: str | None = Field(
+        None, description="When the last of them came to it.", json_schema_extra={"format": "date-time"}
+    )
+
+
 class InferenceSetStatus(Wire):
     replicas: int = Field(0, description="How many replicas there are.", json_schema_extra={"format": "int32"})
     ready_replicas: int = Field(0, description="How many of them answer.", json_schema_extra={"format": "int32"})
@@ -66,6 +77,7 @@ class InferenceSetStatus(Wire):
         json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["type"]},
     )
     performance: Performance | None = Field(None, description="What the replicas measured, together.")
+    auto_upgrade: AutoUpgradeStatus | None = Field(None, description="How far an automatic upgrade has come.")
     blockers: tuple[Blocker, ...] = Field((), description="What the replicas wait for, deepest cause first.")
 
 

@@ -64,6 +64,7 @@ INHERITED_LABELS = (
 )
 LOCAL_DISK_CLASS = "kaito-local-nvme-disk"  # upstream's StorageClass over the machines' own NVMe
 UPGRADE_LABEL = "kaito.sh/upgrade-to-version"
+UPGRADE_START_ANNOTATION = "kaito.sh/upgrade-start-time"
 REVISION_OF_LABEL = "workspace.kaito.io/name"  # on ControllerRevisions
 
 # Root kind → the label pair (name, namespace) by which cluster-scoped objects, which cannot be owned, name their root:

@@ -16,6 +16,8 @@ from kaito.api.meta import Json, ObjectRef
 from kaito.api.names import CREATED_BY_INFERENCE_SET_LABEL
 from kaito.api.workspace import WORKSPACE
 from kaito.plan.actions import Action, Create, Delete, PatchRoot, PatchStatus, Plan
+from kaito.plan.auto_upgrade import REASON as UPGRADE_REASON
+from kaito.plan.auto_upgrade import Upgrade, upgrade, upgrade_of, upgrade_status
 from kaito.plan.conditions import WantedCondition, merge_conditions, status_patch
 from kaito.plan.desired.replica import replica
 from kaito.plan.explain import blockers
@@ -67,11 +69,15 @@ def judge_inference_set(
 
 @dataclass(frozen=True, slots=True)
 class _State:
-    """The replicas against what is wanted. `wanted` is `replicas`, less what the node limit forbids."""
+    """The replicas against what is wanted. `wanted` is `replicas`, less what the node limit forbids; `most` is one more
+    while an upgrade replaces one.
+    """
 
     live: tuple[Replica, ...]
     wanted: int
     body: Json  # what a replica should be, but for its name
+    upgrade: Upgrade | None
+    most: int
 
     @property
     def ready(self) -> int:
@@ -81,28 +87,32 @@ class _State:
 def _plan_valid(view: ClusterView, root: RootMeta, iset: InferenceSet, now: datetime, settings: PlanSettings) -> Plan:
     live = tuple(each for each in replicas(view, root) if not each.is_leaving)
     limit = _limit(iset, live)
-    state = _State(
-        live, min(iset.spec.replicas, limit), replica(root.ref, root.uid, root.labels, root.annotations, iset)
-    )
+    found = upgrade_of(view, iset, live, settings, now)
+    wanted = min(iset.spec.replicas, limit)
+    body = replica(root.ref, root.uid, root.labels, root.annotations, iset)
+    state = _State(live, wanted, body, found, found.surge(live, wanted, limit) if found else wanted)
     wrong = template_errors(iset, settings) if len(live) < state.wanted else ()
     verdicts = (*_misfits(root, wrong), *_judge(root, iset, state))
     grown = () if wrong else _scale(view, root, state)
-    actions = (*_report(root, state, verdicts, now), *grown, *_roll(state))
-    return Plan(root.ref, actions, verdicts)
+    rolled = tuple(_roll(state))
+    upgraded = tuple(upgrade(found, live, wanted, now)) if found and not rolled else ()
+    actions = (*_report(root, state, verdicts, now), *grown, *rolled, *upgraded)
+    return Plan(root.ref, actions, verdicts, found.opens_in_s if found and found.drifted else None)
 
 
 def _limit(iset: InferenceSet, live: Sequence[Replica]) -> int:
     """How many replicas the limit of nodes allows, each having as many nodes as the largest that is known."""
     if iset.spec.node_count_limit is None:
-        return iset.spec.replicas
+        return iset.spec.replicas + 1  # an upgrade may have one more for a while
     return iset.spec.node_count_limit // max([1, *(each.nodes for each in live)])
 
 
 def _scale(view: ClusterView, root: RootMeta, state: _State) -> Iterator[Action]:
-    missing = state.wanted - len(state.live)
+    missing = state.most - len(state.live)
+    why = f"{len(state.live)} of {state.wanted} replicas exist" if len(state.live) < state.wanted else UPGRADE_REASON
     for name in free_names(view, root, max(0, missing)):
         body = state.body | {"metadata": state.body["metadata"] | {"name": name}}
-        yield Create(WORKSPACE, body, f"{len(state.live)} of {state.wanted} replicas exist")
+        yield Create(WORKSPACE, body, why)
     # The least useful first: those that do not answer, then those of an older template, then the youngest.
     surplus = sorted(state.live, key=lambda each: (each.is_ready, not outdated_parts(each, state.body), -each.age_rank))
     for each in surplus[: max(0, -missing)]:
@@ -172,6 +182,8 @@ def _report(root: RootMeta, state: _State, verdicts: Sequence[Verdict], now: dat
             dropped=frozenset({DELETING} | (set() if total else {MEASURED})),
         ),
     }
+    if state.upgrade is not None:
+        status["autoUpgrade"] = upgrade_status(state.upgrade, root.status.get("autoUpgrade") or {}, now)
     if total:
         metric = {"description": "sum over the ready replicas", "value": total, "unit": "tokens/min"}
         status["performance"] = {"metrics": {TOTAL_METRIC: metric}}

@@ -17,6 +17,7 @@ from kaito.api.names import FINALIZERS
 from kaito.api.workspace import WORKSPACE, Workspace, parse_workspace
 from kaito.clock import rfc3339
 from kaito.plan.actions import Create, Delete, PatchRoot
+from kaito.plan.auto_upgrade import REASON as UPGRADE_REASON
 from kaito.plan.diff import Change
 from kaito.plan.inferenceset import plan_inference_set
 from kaito.plan.merge import merged
@@ -75,7 +76,8 @@ def _pass_on(graph: StateGraph, ref: ObjectRef) -> None:
 
 
 def _is_replica(move: Create | PatchRoot | Delete) -> bool:
-    return move.kind == WORKSPACE
+    """Upgrades are the operator's own affair: no document asks for one, and its image is not known here."""
+    return move.kind == WORKSPACE and move.reason != UPGRADE_REASON
 
 
 def _is_leaving(view: GraphView, one: Preview) -> bool:

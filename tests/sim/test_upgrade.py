@@ -9,7 +9,9 @@ import anyio
 import pytest
 
 from kaito.api.core import CUSTOM_RESOURCE_DEFINITION, POD
-from kaito.api.crds import ragengine_crd
+from kaito.api.crds import inference_set_crd, ragengine_crd
+from kaito.api.inferenceset import INFERENCE_SET
+from kaito.api.meta import Json
 from kaito.api.names import UPGRADE_LABEL
 from kaito.api.ragengine import RAGENGINE
 from kaito.api.workspace import WORKSPACE
@@ -18,6 +20,7 @@ from kaito.settings import PlanSettings
 from tests.builders import SKU, ragengine, workspace
 from tests.sim.life import Life, live
 from tests.sim.test_lives import REF, WITHIN_S
+from tests.unit.cli.test_plan_documents import inference_set
 
 OLD = PlanSettings(inference_image="r/inference:1", tuning_image="r/tuning:1", rag_image="r/rag:1")
 NEW = PlanSettings(inference_image="r/inference:2", tuning_image="r/tuning:2", rag_image="r/rag:2")
@@ -95,5 +98,40 @@ def test_after_an_upgrade_the_label_or_an_edit_brings_the_new_version(monkeypatc
         await life.client.merge_patch(WORKSPACE, REF, deepcopy(edit))
         await life.until(lambda: pods(life).get("phi-0") not in (None, after["phi-0"]), WITHIN_S)
         assert image(life) == "r/inference:1"
+
+    live(scenario)
+
+
+@pytest.mark.parametrize(("strategy", "least"), [("InPlace", 1), ("Surge", 2)])
+def test_an_inference_set_that_follows_comes_to_the_new_image_while_it_serves(strategy: str, least: int) -> None:
+    async def scenario(life: Life) -> None:
+        await become(life, OLD)
+        await life.client.create(CUSTOM_RESOURCE_DEFINITION, "", inference_set_crd())
+        body = inference_set(2)
+        body["metadata"] = {"name": "phi", "namespace": "default"}
+        body["spec"]["autoUpgrade"] = {"enabled": True, "strategy": strategy}
+        await life.client.create(INFERENCE_SET, "default", body)
+
+        def status() -> Json:
+            found: Json = (life.one(INFERENCE_SET, "phi") or {}).get("status") or {}
+            return found
+
+        def images() -> set[str]:
+            return {pod["spec"]["containers"][0]["image"] for pod in life.all(POD)}
+
+        await life.until(lambda: status().get("readyReplicas") == 2, WITHIN_S)
+        assert images() == {"r/inference:1"}
+        life.settings = NEW
+        await life.restart()
+        ready: list[int] = []
+
+        def is_over() -> bool:
+            ready.append(int(status().get("readyReplicas") or 0))
+            return bool((status().get("autoUpgrade") or {}).get("lastSuccessfulUpgradeTime"))
+
+        await life.until(is_over, 3 * WITHIN_S)
+        await life.until(lambda: status().get("readyReplicas") == 2 == len(life.all(POD)), WITHIN_S)
+        assert images() == {"r/inference:2"} and min(ready) >= least
+        assert status()["autoUpgrade"]["numDriftedWorkspaces"] == 0
 
     live(scenario)

@@ -1,9 +1,12 @@
-"""What is wrong with a five-field cron schedule, or with a duration as Go writes it. Nothing is computed from them."""
+"""Five-field cron schedules (UTC) and durations as Go writes them: what is wrong with one, and when it comes due."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+
+from cronsim import CronSim, CronSimError
 
 MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
 DAYS = ("sun", "mon", "tue", "wed", "thu", "fri", "sat")
@@ -24,7 +27,30 @@ def schedule_error(text: str) -> str:
     given = text.split()
     if len(given) != len(FIELDS):
         return f"expected 5 fields (minute, hour, day, month, day of the week), found {len(given)}"
-    return next((wrong for field, words in zip(FIELDS, given, strict=True) for wrong in _wrongs(*field, words)), "")
+    wrongs = (wrong for field, words in zip(FIELDS, given, strict=True) for wrong in _wrongs(*field, words))
+    return next(wrongs, "") or _refusal(text)
+
+
+def openings(text: str, now: datetime) -> tuple[datetime | None, datetime | None]:
+    """The last time that the schedule came due, up to now, and the next one; None where there is none."""
+    try:
+        last = next(CronSim(_plain(text), now.astimezone(UTC) + timedelta(seconds=1), reverse=True), None)
+        return last, next(CronSim(_plain(text), now.astimezone(UTC)), None)
+    except CronSimError:
+        return None, None
+
+
+def _plain(text: str) -> str:
+    return text.replace("?", "*")  # as Go's cron has it
+
+
+def _refusal(text: str) -> str:
+    """What only a look at all fields tells, such as the 31st of February."""
+    try:
+        CronSim(_plain(text), datetime(2000, 1, 1, tzinfo=UTC))
+    except CronSimError as error:
+        return str(error)
+    return ""
 
 
 def duration_s(text: str) -> float | None:
