@@ -48,7 +48,8 @@ pytestmark = [
     pytest.mark.skipif(assets() is None, reason="KUBEBUILDER_ASSETS names no control plane"),
     pytest.mark.skipif(KUBECTL is None, reason="no kubectl: neither KUBECTL nor PATH names one"),
 ]
-OVERLAY = Path(__file__).parents[2] / "manifests" / "overlays" / "kubernetes-1.20"
+ROOT = Path(__file__).parents[2]
+OVERLAY, INSTALL = ROOT / "manifests" / "overlays" / "kubernetes-1.20", ROOT / "docs" / "install.md"
 WITHIN_S, ENDS_WITHIN_S = 90.0, 60.0
 CONFIGURED = CONFIGURATION.ref("", CONFIGURATION_NAME)
 ROOTS = (WORKSPACE, INFERENCE_SET, RAGENGINE)
@@ -307,6 +308,26 @@ async def test_an_uninstall_without_an_operator_waits_until_kaito_uninstall_fini
         ):
             assert f"{root} is released" in said
         assert said.count("is on its way out, held by karpenter.sh/termination") == 4
+        await cluster.is_clean()
+
+
+async def test_the_lines_of_the_documentation_finish_an_uninstall_without_an_operator(
+    kubeconfig: Path, tmp_path: Path
+) -> None:
+    lines = INSTALL.read_text().partition("by kubectl")[2].split("```")[1]
+    program = tmp_path / "bin" / "kubectl"
+    program.parent.mkdir()
+    program.write_text(f'#!/bin/sh\nexec {KUBECTL} --kubeconfig={kubeconfig} "$@"\n')
+    program.chmod(0o755)
+    async with cluster_at(kubeconfig, tmp_path) as cluster:
+        await cluster.install()
+        await cluster.populate()
+        cluster.stop(signal.SIGKILL)
+        await cluster.ended()
+        assert (await cluster.kubectl("delete", "-k", str(OVERLAY), "--wait=false")).returncode == 0
+        path = f"{program.parent}{os.pathsep}{os.environ['PATH']}"
+        done = await anyio.run_process(["bash", "-ec", lines], check=False, env=os.environ | {"PATH": path})
+        assert done.returncode == 0, done.stderr.decode()
         await cluster.is_clean()
 
 
