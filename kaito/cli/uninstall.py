@@ -122,9 +122,16 @@ async def finish_uninstall(client: KubeClient, namespace: str, *, within_s: floa
     if left is None:
         tell(NOTHING)
         return 2
-    for line in (*_machines(operator.graph), *(f"{ref} still waits: kaito explain {ref}" for ref in left)):
+    for line in (*_machines(operator.graph), *map(_left, left)):
         tell(line)
     return 1 if left else 0
+
+
+def _left(ref: ObjectRef) -> str:
+    is_root = any(kind.kind == ref.kind for kind in ROOT_KINDS)
+    return f"{ref} still waits" + (
+        f": kaito explain {ref.kind.lower()}/{ref.name} -n {ref.namespace}" if is_root else ""
+    )
 
 
 async def _holder(client: KubeClient, namespace: str) -> str | None:
