@@ -165,8 +165,8 @@ async def test_a_ragengine_becomes_ready_takes_its_updates_and_goes_without_a_tr
         shown = await anyio.to_thread.run_sync(kaito, kubeconfig, "explain", "ragengine/rag")
         assert shown.startswith("ragengine/default/rag is Ready\n  passed:\n") and "ServerReady" in shown
         shown = await anyio.to_thread.run_sync(kaito, kubeconfig, "status")
-        row = next(line.split() for line in shown.splitlines() if " rag " in line)
-        assert row[:7] == ["default", "RAGEngine", "rag", "Ready", "ServerReady", "1/1", "1"]
+        row = next(line.split() for line in shown.splitlines() if "ragengine/rag" in line)
+        assert row[:6] == ["default", "ragengine/rag", "Ready", "ServerReady", "1/1", "1"]
 
         # An update that cannot be yet is named, and leaves what runs alone; with what it names it is rolled out.
         guardrails = {"enabled": True, "configMapRef": {"name": "policy"}}
