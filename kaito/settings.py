@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, TypeAlias
+
+Provisioner: TypeAlias = Literal["azure-gpu-provisioner", "karpenter", "byo"]
 
 HUB_ENDPOINT = "https://huggingface.co"
 
@@ -13,7 +15,7 @@ class PlanSettings:
     """What the planners need to know beside the cluster itself."""
 
     cloud_provider: Literal["azure", "aws", "arc"] = "azure"
-    node_provisioner: Literal["azure-gpu-provisioner", "karpenter", "byo"] = "azure-gpu-provisioner"
+    node_provisioner: Provisioner = "azure-gpu-provisioner"
     inference_image: str = "ghcr.io/kaito-project/kaito-py-inference:0.1.0"
     rag_image: str = "ghcr.io/kaito-project/kaito-py-rag:0.1.0"
     karpenter_node_class: str = ""  # the name of the default node class; empty: the cloud's

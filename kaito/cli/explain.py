@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import argparse
 import sys
+from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime
 from functools import partial
 from pathlib import Path
+from typing import get_args
 
 import anyio
 import msgspec
@@ -26,7 +28,7 @@ from kaito.kube.errors import ApiError, NotFound
 from kaito.plan.explain import Cause, Explanation, explain, render
 from kaito.plan.roots import root_meta
 from kaito.plan.verdict import Failed
-from kaito.settings import PlanSettings
+from kaito.settings import PlanSettings, Provisioner
 from kaito.state.graph_view import GraphView
 
 KINDS = dict.fromkeys(("", "workspace", "workspaces", "wk", "wks"), WORKSPACE)
@@ -52,9 +54,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--node-provisioner",
-        choices=("azure-gpu-provisioner", "karpenter", "byo"),
-        default=settings.node_provisioner,
-        help=f"as the operator was started with (default: {settings.node_provisioner})",
+        choices=get_args(Provisioner),
+        help="as the operator was started with (default: as the object itself shows)",
     )
 
 
@@ -62,8 +63,8 @@ def run(args: argparse.Namespace) -> int:
     try:
         ref = parse_object(args.object, args.namespace)
         kubeconfig = find_kubeconfig(args.kubeconfig)
-        settings = PlanSettings(cloud_provider=args.cloud_provider, node_provisioner=args.node_provisioner)
-        told = anyio.run(partial(_explain_at, kubeconfig, ref, settings), backend="asyncio")
+        settings = PlanSettings(cloud_provider=args.cloud_provider)
+        told = anyio.run(partial(_explain_at, kubeconfig, ref, settings, args.node_provisioner), backend="asyncio")
     except (ValueError, ApiError) as error:
         print(f"kaito explain: {error}", file=sys.stderr)
         return UNREADABLE
@@ -80,12 +81,28 @@ def parse_object(text: str, namespace: str) -> ObjectRef:
     return KINDS[kind.lower()].ref(namespace, name)
 
 
-async def _explain_at(kubeconfig: Path, ref: ObjectRef, settings: PlanSettings) -> Explanation:
+async def _explain_at(
+    kubeconfig: Path, ref: ObjectRef, settings: PlanSettings, told: Provisioner | None
+) -> Explanation:
     client = await open_client(kubeconfig)
     try:
-        return await explain_root(client, ref, wall_clock(), settings)
+        chosen = told or await shown_provisioner(client, ref)
+        return await explain_root(client, ref, wall_clock(), replace(settings, node_provisioner=chosen))
     finally:
         await client.aclose()
+
+
+async def shown_provisioner(client: KubeClient, ref: ObjectRef) -> Provisioner:
+    """How machines come, as the object shows: without an instance type they are the user's own.
+
+    What has a NodePool or NodeClaims is judged by these in any case.
+    """
+    if ref.kind == WORKSPACE.kind:
+        with suppress(NotFound):
+            body = await client.read(WORKSPACE, ref)
+            if not (body.get("resource") or {}).get("instanceType"):
+                return "byo"
+    return PlanSettings().node_provisioner
 
 
 async def explain_root(client: KubeClient, ref: ObjectRef, now: datetime, settings: PlanSettings) -> Explanation:

@@ -12,6 +12,7 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from random import Random
+from typing import get_args
 
 import anyio
 import anyio.abc
@@ -26,6 +27,7 @@ from kaito.local.persist import BrokenState
 from kaito.local.presence import AlreadyRunning, live_in, stop
 from kaito.local.robots.run import ALL_ROBOTS, MACHINES, run_robots
 from kaito.logs import set_up_logs
+from kaito.settings import PlanSettings, Provisioner
 
 DIRECTORY = ".kaito"
 STOP_TIMEOUT_S = 40.0
@@ -46,6 +48,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     up.add_argument("--detach", action="store_true", help="return when it is up; it goes on in the background")
     up.add_argument("--no-operator", action="store_true", help="start the cluster alone")
+    up.add_argument(
+        "--node-provisioner",
+        choices=get_args(Provisioner),
+        default="azure-gpu-provisioner",
+        help="who makes machines, for the operator and for the rules that new objects are held to",
+    )
     down = commands.add_parser("down", help="stop the cluster and wait until all of it is gone")
     down.add_argument("--dir", default=DIRECTORY, metavar="D", help=f"where it was started (default: {DIRECTORY})")
     robots = commands.add_parser(
@@ -77,20 +85,19 @@ def run(args: argparse.Namespace) -> int:
         return 2 if isinstance(error, ValueError) else 1
 
 
-def parts() -> Parts:
+def parts(node_provisioner: Provisioner = "azure-gpu-provisioner") -> Parts:
     """The API server core, its HTTP face and the operator of an embedded cluster."""
     # Imported late: `kaito local down` needs neither the operator nor an HTTP server.
     from kaito.cli.operator import operate
     from kaito.hub.endpoint import endpoint_of_environment
     from kaito.local.parts import RealParts
-    from kaito.settings import PlanSettings
 
-    settings = PlanSettings(benchmark=False, hub_endpoint=endpoint_of_environment())
+    settings = PlanSettings(node_provisioner=node_provisioner, benchmark=False, hub_endpoint=endpoint_of_environment())
 
     async def run_operator(kubeconfig: Path, *, task_status: anyio.abc.TaskStatus[None]) -> None:
         await operate(kubeconfig, settings, task_status=task_status)
 
-    return RealParts(run_operator)
+    return RealParts(run_operator, settings)
 
 
 @contextmanager
@@ -116,12 +123,12 @@ def _up(args: argparse.Namespace) -> int:
     if args.detach:
         return _detach(sys.argv[1:], settings)
     with live_in(settings.directory), logs_in(settings.directory):
-        status, _ = run_until_signal(partial(_serve, settings))
+        status, _ = run_until_signal(partial(_serve, settings, args.node_provisioner))
     return status
 
 
-async def _serve(settings: ClusterSettings) -> int:
-    async with local_cluster(settings, parts()) as cluster:
+async def _serve(settings: ClusterSettings, node_provisioner: Provisioner) -> int:
+    async with local_cluster(settings, parts(node_provisioner)) as cluster:
         print(greeting(cluster, Path.cwd()), flush=True)
         _say_ready()
         await anyio.sleep_forever()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Callable, Coroutine
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
 from typing import Any, TypeAlias
@@ -30,14 +30,26 @@ Operate: TypeAlias = Callable[..., Coroutine[Any, Any, None]]  # (kubeconfig, *,
 
 @dataclass(frozen=True, slots=True)
 class RealParts:
-    """`operate` runs the operator: it is a layer above, so whoever puts the cluster together hands it in."""
+    """`operate` runs the operator: it is a layer above, so whoever puts the cluster together hands it in.
+
+    `settings` are those of the operator: objects are admitted by its rules under them.
+    """
 
     operate: Operate
+    settings: PlanSettings = field(default_factory=PlanSettings)
 
     def open_core(
         self, settings: ClusterSettings, state: State, record: Callable[[list[Change]], None], now: Clock
     ) -> LocalClient:
-        client = open_core(state, record, now=now, new_uid=_new_uid, emulate=(1, settings.minor), schemas=schema_of)
+        client = open_core(
+            state,
+            record,
+            now=now,
+            new_uid=_new_uid,
+            emulate=(1, settings.minor),
+            schemas=schema_of,
+            settings=self.settings,
+        )
         _make_namespace(client.server, OPERATOR_NAMESPACE)
         return client
 

@@ -28,7 +28,7 @@ from kaito.plan.catalog import (
     similar_presets,
 )
 from kaito.plan.roots import RootMeta
-from kaito.plan.verdict import Failed, Waiting
+from kaito.plan.verdict import LOOKING_UP, Failed, Waiting
 from kaito.settings import PlanSettings
 from kaito.state.view import Answer, ClusterView
 
@@ -104,7 +104,7 @@ def judge_model(view: ClusterView, root: RootMeta, ws: Workspace, settings: Plan
     lookup = known_lookup(view, root.ref, name) or _remembered(root)
     if lookup is None:
         message = f"{settings.hub_endpoint} is being asked about {name}"
-        return Waiting(GATE, "HubNotAsked", message, _hub(settings), "")
+        return Waiting(GATE, "HubNotAsked", message, _hub(settings), LOOKING_UP)
     if lookup.is_gated and downloads_weights(root.annotations, preset) and not access_secret("", preset):
         lookup = gated_without_token(name)
     return lookup.model or _verdict(root.ref, preset, field, lookup, settings)

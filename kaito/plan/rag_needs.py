@@ -15,7 +15,7 @@ from kaito.plan.roots import RootMeta
 from kaito.plan.sizing import Sizing
 from kaito.plan.snapshot import Snapshot
 from kaito.plan.validate.ragengine import ragengine_errors
-from kaito.plan.verdict import Failed, Ready, Waiting
+from kaito.plan.verdict import LOOKING_UP, Failed, Ready, Waiting
 from kaito.settings import PlanSettings
 from kaito.state.edges import user_labels
 from kaito.state.view import ClusterView
@@ -58,7 +58,7 @@ def _wrong(view: ClusterView, root: RootMeta, rag: RAGEngine, settings: PlanSett
     policy = guardrails.config_map_ref if guardrails and guardrails.enabled else None
     if policy and not view.is_synced_ref(CONFIG_MAP, root.ref.namespace, policy.name):
         ref = CONFIG_MAP.ref(root.ref.namespace, policy.name)
-        return Waiting(GATE, "ConfigMapUnknown", f"ConfigMap {policy.name} is being looked up", ref, "")
+        return Waiting(GATE, "ConfigMapUnknown", f"ConfigMap {policy.name} is being looked up", ref, LOOKING_UP)
     return None
 
 

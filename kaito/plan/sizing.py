@@ -51,7 +51,7 @@ from kaito.plan.validate.tuning import CONFIG_KEY as TUNING_CONFIG_KEY
 from kaito.plan.validate.tuning import config_errors, method_of
 from kaito.plan.validate.violation import Violation
 from kaito.plan.validate.workspace import planned_errors, standing_errors
-from kaito.plan.verdict import EARLIER_STAGE, EARLIER_STAGE_STEP, Failed, Ready, Verdict, Waiting
+from kaito.plan.verdict import EARLIER_STAGE, EARLIER_STAGE_STEP, LOOKING_UP, Failed, Ready, Verdict, Waiting
 from kaito.settings import PlanSettings
 from kaito.state.edges import selector_of
 from kaito.state.view import ClusterView
@@ -274,7 +274,7 @@ def _sku(view: ClusterView, root: RootMeta, ws: Workspace, settings: PlanSetting
         ref = CONFIG_MAP.ref(settings.release_namespace, settings.sku_config_map)
         if not view.is_synced_ref(CONFIG_MAP, ref.namespace, ref.name):
             words = f"{message}; whether {ref} knows it is being looked up"
-            raise _Stopped(Waiting(GATE, "InstanceTypesUnknown", words, ref, ""))
+            raise _Stopped(Waiting(GATE, "InstanceTypesUnknown", words, ref, LOOKING_UP))
         if wrong:
             step = f"correct ConfigMap {ref.name} in namespace {ref.namespace}"
             raise _Stopped(Failed(GATE, "InvalidInstanceTypes", f"{message}; {ref}: {wrong}", ref, step))
@@ -362,7 +362,7 @@ def _config_map(view: ClusterView, root: RootMeta, name: str, section: str, key:
     found = view.config_map(root.ref.namespace, name)
     if found is None:
         if not view.is_synced_ref(CONFIG_MAP, root.ref.namespace, name):
-            raise _Stopped(Waiting(GATE, "ConfigMapUnknown", f"ConfigMap {name} is being looked up", ref, ""))
+            raise _Stopped(Waiting(GATE, "ConfigMapUnknown", f"ConfigMap {name} is being looked up", ref, LOOKING_UP))
         step = f"create ConfigMap {name} with the key {key}, or remove {section}.config"
         raise _Stopped(Failed(GATE, "ConfigMapNotFound", f"{section}.config: there is no ConfigMap {name}", ref, step))
     return found.data.get(key, "")

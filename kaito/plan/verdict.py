@@ -11,6 +11,7 @@ from kaito.api.meta import ObjectRef
 
 EARLIER_STAGE = "AwaitingEarlierStage"  # the reason of a gate that waits for what another gate judges
 EARLIER_STAGE_STEP = "none here: the stage before it comes first"
+LOOKING_UP = "none: the operator is looking it up"
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ from kaito.api.meta import Json, ObjectRef, ResourceKind
 from kaito.api.nodeclaim import NODE_CLAIM
 from kaito.api.workloads import STATEFUL_SET
 from kaito.api.workspace import WORKSPACE
-from kaito.cli.explain import DONE, add_arguments, as_json, explain_root, parse_object, run
+from kaito.cli.explain import DONE, add_arguments, as_json, explain_root, parse_object, run, shown_provisioner
 from kaito.cli.states import state_of
 from kaito.kube.client import ALL, Discovery, Scope
 from kaito.kube.errors import Forbidden, NotFound
@@ -178,6 +178,7 @@ async def test_the_users_nodes_are_found_by_their_labels() -> None:
     client: Any = ListingClient(
         workspace(instance_type=None), node("mine", labels=labels, gpus=None), node("other", gpus=None)
     )
+    assert await shown_provisioner(client, REF) == "byo"
     settings = PlanSettings(node_provisioner="byo")
     chain = as_json(await explain_root(client, REF, moment(9), settings))
     assert [(cause["reason"], cause["culprit"]) for cause in chain["causes"]] == [("DevicePluginMissing", "node/mine")]
