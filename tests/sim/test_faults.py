@@ -14,6 +14,7 @@ from trio.testing import MockClock
 
 from kaito.api.core import CUSTOM_RESOURCE_DEFINITION
 from kaito.api.crds import node_claim_crd, node_pool_crd, workspace_crd
+from kaito.api.meta import Json
 from kaito.api.workspace import WORKSPACE
 from kaito.cli.explain import explain_root
 from kaito.local.apiserver import ApiServer
@@ -27,6 +28,7 @@ from kaito.settings import PlanSettings
 from tests.builders import START, workspace
 
 REF = WORKSPACE.ref("default", "phi")
+DEFAULTS = PlanSettings()
 READY: list[tuple[str, str, str, bool]] = []
 
 # Fault → when to ask (seconds after the Workspace was created) → the causes: gate, reason, kind of the culprit, failed.
@@ -65,8 +67,10 @@ WORDS = {
 }
 
 
-def explained(fault: str, at_s: list[float]) -> list[Explanation]:
-    """What `kaito explain` says of a Workspace at these moments of a life with this fault."""
+def explained(
+    fault: str, at_s: list[float], settings: PlanSettings = DEFAULTS, notes: Json | None = None
+) -> list[Explanation]:
+    """What `kaito explain` says of a Workspace (with these annotations) at these moments of a life with this fault."""
 
     async def main() -> list[Explanation]:
         start_s, ids = anyio.current_time(), itertools.count()
@@ -76,7 +80,7 @@ def explained(fault: str, at_s: list[float]) -> list[Explanation]:
 
         server = ApiServer(now=now, new_uid=lambda: f"uid-{next(ids)}")
         server.start()
-        client, settings = LocalClient(server), PlanSettings()
+        client = LocalClient(server)
         for crd in (workspace_crd(), node_claim_crd(), node_pool_crd()):
             await client.create(CUSTOM_RESOURCE_DEFINITION, "", crd)
         robots = RobotSettings(faults=(parse_fault(fault),), is_strict=True)
@@ -87,7 +91,8 @@ def explained(fault: str, at_s: list[float]) -> list[Explanation]:
         async with anyio.create_task_group() as tasks:
             await tasks.start(machines)
             tasks.start_soon(Operator(client, settings, now=now, rng=Random(1)).run)
-            body = workspace(finalizer=False) | {"metadata": {"name": "phi", "namespace": "default"}}
+            metadata = {"name": "phi", "namespace": "default", "annotations": notes or {}}
+            body = workspace(finalizer=False) | {"metadata": metadata}
             await client.create(WORKSPACE, "default", body)
             found = []
             for moment_s in at_s:
@@ -115,3 +120,14 @@ def test_explain_names_the_root_cause_of_a_fault_and_no_consequence_of_it(fault:
         assert all(cause.next_step for cause in found.causes)
     if fault in WORDS:
         assert WORDS[fault] in headline(told[0].causes[0])
+
+
+@pytest.mark.parametrize("way", ["azure-gpu-provisioner", "karpenter"])
+def test_the_next_instance_type_is_asked_for_when_the_first_is_not_to_be_had(way: Any) -> None:
+    notes = {"kaito.sh/instance-type-fallbacks": "Standard_NC48ads_A100_v4"}
+    fault = "capacity-exhausted@Standard_NC24ads_A100_v4"
+    first, second = explained(fault, [40, 400], PlanSettings(node_provisioner=way), notes)
+    assert [cause.gate for cause in first.causes] == ["ClaimLaunched"]
+    assert second.state == "Ready"
+    matched = next(stage for stage in second.passed if stage.gate == "InstanceTypeMatched")
+    assert "Standard_NC48ads_A100_v4" in matched.message

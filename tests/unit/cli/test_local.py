@@ -9,9 +9,15 @@ from pathlib import Path
 
 import pytest
 
+from kaito.api.workspace import WORKSPACE
 from kaito.cli import local
 from kaito.cli.signals import run_until_signal
+from kaito.clock import wall_clock
+from kaito.kube.errors import Invalid
+from kaito.local.cluster_settings import ClusterSettings
+from kaito.local.persist import State
 from kaito.local.presence import live_in
+from tests.builders import workspace
 
 WAITS = """
 import sys, anyio
@@ -106,3 +112,14 @@ def test_the_directory_is_free_again_after_a_failed_start(tmp_path: Path):
         raise RuntimeError
     with live_in(tmp_path):
         pass
+
+
+async def test_the_rules_are_those_of_the_way_in_which_machines_come(tmp_path: Path) -> None:
+    settings = ClusterSettings(tmp_path, tmp_path / "kubeconfig")
+    body = workspace(instance_type=None, finalizer=False) | {"metadata": {"name": "phi", "namespace": "default"}}
+    own, asked_for = (
+        local.parts(way).open_core(settings, State(), lambda _: None, wall_clock) for way in ("byo", "karpenter")
+    )
+    await own.create(WORKSPACE, "default", body)
+    with pytest.raises(Invalid, match="instance-type-required"):
+        await asked_for.create(WORKSPACE, "default", body)
