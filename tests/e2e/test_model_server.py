@@ -85,7 +85,8 @@ def test_the_planners_command_serves_and_ends_in_order(tmp_path: Path):
         finally:
             process.kill()
     assert status == 0, log.read_text()
-    assert '"drained": true' in log.read_text()
+    last = json.loads(log.read_text().splitlines()[-1])
+    assert last["event"] == "server stopped" and last["drained"] is True
 
 
 def wait_until_ready(url: str, process: subprocess.Popen[bytes], log: Path) -> None:
