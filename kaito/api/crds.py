@@ -125,7 +125,10 @@ def workspace_schema() -> Json:
 
 
 def workspace_schema_v1alpha1() -> Json:
-    """openAPIV3Schema of Workspace v1alpha1: as v1beta1, without what came later."""
+    """openAPIV3Schema of Workspace v1alpha1: as v1beta1, without what came later in what users write.
+
+    Nothing that v1beta1 stores is left out of `status`: an update through this version must not prune it.
+    """
     schema = deepcopy(workspace_schema())
     resource = schema["properties"]["resource"]["properties"]
     resource["instanceType"]["default"] = V1ALPHA1_INSTANCE_TYPE
@@ -133,8 +136,6 @@ def workspace_schema_v1alpha1() -> Json:
     for section in ("inference", "tuning"):
         options = schema["properties"][section]["properties"]["preset"]["properties"]["presetOptions"]
         del options["properties"]["modelAccessSecret"]
-    status = schema["properties"]["status"]["properties"]
-    schema["properties"]["status"]["properties"] = {name: status[name] for name in ("workerNodes", "conditions")}
     return schema
 
 
