@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol, TypeAlias
 
-from kaito.inference.generation import ModelInfo, Tokenizer
+from kaito.inference.generation import LoadedModel
 
 if TYPE_CHECKING:
     import numpy as np
@@ -13,23 +13,8 @@ if TYPE_CHECKING:
     Vectors: TypeAlias = NDArray[np.float32]  # [inputs, dimensions]
 
 
-class Embedder(Protocol):
-    """One model that makes a vector of a text. Called on the event loop."""
-
-    @property
-    def name(self) -> str: ...
-
-    @property
-    def slots(self) -> int: ...
-
-    @property
-    def fault(self) -> str: ...
-
-    @property
-    def info(self) -> ModelInfo: ...
-
-    @property
-    def tokenizer(self) -> Tokenizer: ...
+class Embedder(LoadedModel, Protocol):
+    """One model that makes a vector of a text."""
 
     @property
     def dimensions(self) -> int:
@@ -43,14 +28,8 @@ class Embedder(Protocol):
     def is_normalized(self) -> bool:
         """Whether vectors have length 1: then shortened ones get it again."""
 
-    def count(self) -> tuple[int, int]:
-        """(running, waiting) inputs."""
-
     async def tokens(self, texts: list[str], *, add_special_tokens: bool, keep: int | None) -> list[list[int]]:
         """Each text's token ids; `keep`: at most so many, the beginning, special tokens included."""
 
     async def embed(self, inputs: list[list[int]]) -> Vectors:
         """A vector for each. Raises ApiError. Cancelling it takes what has not begun off the queue."""
-
-    async def stop(self) -> None:
-        """Ends what waits, each with an error, and the thread that computes."""

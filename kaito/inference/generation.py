@@ -121,8 +121,8 @@ class ModelInfo:
     defaults: Mapping[str, Any] = field(default_factory=dict)
 
 
-class Generator(Protocol):
-    """Continuous batching of sequences. Called on the event loop; sinks are called there too."""
+class LoadedModel(Protocol):
+    """What every model in memory says of itself. Called on the event loop."""
 
     @property
     def name(self) -> str: ...
@@ -139,21 +139,25 @@ class Generator(Protocol):
     @property
     def tokenizer(self) -> Tokenizer: ...
 
+    def count(self) -> tuple[int, int]:
+        """(running, waiting) sequences or inputs."""
+
+    async def stop(self) -> None:
+        """Ends what still runs or waits, each with an error, and frees the device."""
+
+
+class Generator(LoadedModel, Protocol):
+    """Continuous batching of sequences; sinks are called on the event loop."""
+
     @property
     def adapters(self) -> Mapping[str, str]:
         """Names of the loaded adapters, and where each came from."""
-
-    def count(self) -> tuple[int, int]:
-        """(running, waiting) sequences."""
 
     async def load_adapter(self, name: str, path: str) -> None:
         """Raises ApiError."""
 
     async def unload_adapter(self, name: str) -> None:
         """Raises ApiError."""
-
-    async def stop(self) -> None:
-        """Ends what still runs, each with a Failure, and frees the device."""
 
     async def check_guide(self, guide: Guide) -> None:
         """Compiles it. Raises ValueError with its fault."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-from time import monotonic, time
+from time import monotonic
 from typing import Any
 
 import msgspec
@@ -11,7 +11,7 @@ import numpy as np
 
 from kaito.inference.embedding import Embedder
 from kaito.inference.engine import Call, Operation, Reply
-from kaito.inference.metrics import TokenMetrics
+from kaito.inference.serving.face import ModelFace
 from kaito.inference.serving.inputs import nothing, texts_or_tokens
 from kaito.inference.serving.tokens import detokenize, tokenize
 from kaito.inference.settings import ModelSettings
@@ -19,62 +19,28 @@ from kaito.web.openai.chat import ChatRequest
 from kaito.web.openai.decode import decode
 from kaito.web.openai.embeddings import Embedding, EmbeddingList, EmbeddingRequest, EmbeddingUsage
 from kaito.web.openai.errors import ApiError, invalid, unknown_model
-from kaito.web.openai.models import ModelCard
 
 INPUTS_MAX = 2048  # OpenAI's bound
 REQUEST = msgspec.json.Decoder(EmbeddingRequest)
 OPERATIONS = frozenset({Operation.EMBEDDINGS, Operation.TOKENIZE, Operation.DETOKENIZE})
 
 
-class EmbeddingServing:
+class EmbeddingServing(ModelFace):
     """OpenAI's face of one embedder."""
 
     def __init__(self, embedder: Embedder, settings: ModelSettings) -> None:
+        super().__init__(embedder, settings)
         self.embedder = embedder
-        self._created = int(time())
-        self._served = settings.served_names or (settings.model or embedder.info.root,)
-        self._metrics = TokenMetrics(self._served[0], embedder.count)
-
-    @property
-    def name(self) -> str:
-        return self.embedder.name
 
     @property
     def operations(self) -> frozenset[Operation]:
         return OPERATIONS
-
-    @property
-    def slots(self) -> int:
-        return self.embedder.slots
-
-    @property
-    def fault(self) -> str:
-        return self.embedder.fault
-
-    async def stop(self) -> None:
-        await self.embedder.stop()
 
     async def load_adapter(self, name: str, path: str) -> None:
         raise invalid("An embedding model takes no adapters on this engine: merge the adapter into its weights.")
 
     async def unload_adapter(self, name: str) -> None:
         raise invalid(f"There is no adapter {name!r}: an embedding model takes none on this engine.")
-
-    def exposition(self) -> bytes:
-        return self._metrics.exposition()
-
-    def models(self) -> list[ModelCard]:
-        info = self.embedder.info
-        return [
-            ModelCard(
-                id=name,
-                created=self._created,
-                root=info.root,
-                max_model_len=info.context_tokens,
-                description=info.description or None,
-            )
-            for name in self._served
-        ]
 
     async def run(self, operation: Operation, body: bytes, call: Call) -> Reply:
         match operation:

@@ -10,9 +10,9 @@ from msgspec import structs
 
 from kaito.inference.engine import Call, Operation, Reply
 from kaito.inference.generation import Generator, Guide, Sampling
-from kaito.inference.metrics import TokenMetrics
 from kaito.inference.serving.chat import Chat
 from kaito.inference.serving.completions import Text, prompts_of
+from kaito.inference.serving.face import ModelFace
 from kaito.inference.serving.guides import guide_of
 from kaito.inference.serving.messages import messages_for_template
 from kaito.inference.serving.reasoning import REASONING_PARSERS, Marks
@@ -36,36 +36,19 @@ OPERATIONS = frozenset(Operation) - {Operation.EMBEDDINGS}
 COMPLETION = msgspec.json.Decoder(CompletionRequest)
 
 
-class TokenServing:
+class TokenServing(ModelFace):
     """OpenAI's face of one generator."""
 
     def __init__(self, generator: Generator, settings: ModelSettings) -> None:
+        super().__init__(generator, settings)
         self.generator = generator
         self._settings = settings
-        self._created = int(time())
-        self._served = settings.served_names or (settings.model or generator.info.root,)
-        self._metrics = TokenMetrics(self._served[0], generator.count)
         self._marks = REASONING_PARSERS.get(settings.reasoning_parser)
         _tell_unknown_parsers(settings)
 
     @property
-    def name(self) -> str:
-        return self.generator.name
-
-    @property
     def operations(self) -> frozenset[Operation]:
         return OPERATIONS
-
-    @property
-    def slots(self) -> int:
-        return self.generator.slots
-
-    @property
-    def fault(self) -> str:
-        return self.generator.fault
-
-    async def stop(self) -> None:
-        await self.generator.stop()
 
     async def load_adapter(self, name: str, path: str) -> None:
         if name in self._served:
@@ -75,26 +58,12 @@ class TokenServing:
     async def unload_adapter(self, name: str) -> None:
         await self.generator.unload_adapter(name)
 
-    def exposition(self) -> bytes:
-        return self._metrics.exposition()
-
     def models(self) -> list[ModelCard]:
-        info = self.generator.info
-        base = [
-            ModelCard(
-                id=name,
-                created=self._created,
-                root=info.root,
-                max_model_len=info.context_tokens,
-                description=info.description or None,
-            )
-            for name in self._served
-        ]
         adapters = [
             ModelCard(id=name, created=self._created, root=path, parent=self._served[0])
             for name, path in self.generator.adapters.items()
         ]
-        return base + adapters
+        return super().models() + adapters
 
     async def run(self, operation: Operation, body: bytes, call: Call) -> Reply:
         match operation:
