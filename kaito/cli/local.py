@@ -88,14 +88,14 @@ def run(args: argparse.Namespace) -> int:
 def parts(node_provisioner: Provisioner = "azure-gpu-provisioner") -> Parts:
     """The API server core, its HTTP face and the operator of an embedded cluster."""
     # Imported late: `kaito local down` needs neither the operator nor an HTTP server.
-    from kaito.cli.operator import operate
+    from kaito.cli.operate import Options, operate
     from kaito.hub.endpoint import endpoint_of_environment
     from kaito.local.parts import RealParts
 
     settings = PlanSettings(node_provisioner=node_provisioner, benchmark=False, hub_endpoint=endpoint_of_environment())
 
     async def run_operator(kubeconfig: Path, *, task_status: anyio.abc.TaskStatus[None]) -> None:
-        await operate(kubeconfig, settings, task_status=task_status)
+        await operate(Options(kubeconfig, settings), task_status=task_status)
 
     return RealParts(run_operator, settings)
 

@@ -5,44 +5,25 @@ from __future__ import annotations
 import argparse
 import gc
 import os
-import socket
 import sys
 import tempfile
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from random import Random
 
 import anyio
 import anyio.abc
-import structlog
 
-from kaito.actors.metrics import OperatorMetrics
-from kaito.actors.models import Hub
-from kaito.actors.outcome import Outcome, Retry, Settled, Terminal
-from kaito.actors.queue import WorkItem
-from kaito.actors.uninstall import Uninstall
-from kaito.api.workspace import WORKSPACE
-from kaito.cli.hub import add_hub_arguments, hub_endpoint, open_hub
-from kaito.cli.journal_file import write_journal, write_on_signal
+from kaito.cli.hub import add_hub_arguments, hub_endpoint
+from kaito.cli.operate import OPERATOR_NAMESPACE, Options, operate
 from kaito.cli.signals import run_until_signal
-from kaito.clock import wall_clock
-from kaito.kube.adapter import KubernetesAsyncioClient
 from kaito.kube.errors import Unauthorized
-from kaito.kube.leadership import Leadership
-from kaito.kube.recorder import Happening, Recorder
-from kaito.logs import Event, set_up_logs
-from kaito.operator import Operator
-from kaito.plan.actions import Emit, Plan
+from kaito.logs import set_up_logs
 from kaito.plan.pods.proxy import proxy_variables
 from kaito.settings import PlanSettings
-from kaito.web.probes import parse_address, serve_probes
-from kaito.webhook.keeper import Keeper, service_names, stop_asking
-from kaito.webhook.server import Webhook, serve_webhook
+from kaito.web.probes import parse_address
 
 NAMESPACE_FILE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
-COMPONENT = "kaito-operator"
-OPERATOR_NAMESPACE = PlanSettings().release_namespace
 # A full collection walks every object that the graph holds, and is the longest pause there is (0.15 s at 500
 # Workspaces, `python -m benchmarks.reaction`). What the graph holds has no cycles, so collections may be rare.
 COLLECTOR_THRESHOLDS = (50_000, 20, 100)
@@ -120,6 +101,9 @@ IMAGES = ("inference_image", "rag_image", "tuning_image")
 
 
 def plan_settings(args: argparse.Namespace) -> PlanSettings:
+    """Raises ValueError for a cloud that the environment names and nobody knows: argparse checks no defaults."""
+    if args.cloud_provider not in CLOUDS:
+        raise ValueError(f"CLOUD_PROVIDER={args.cloud_provider!r}: use one of {', '.join(CLOUDS)}")
     classes = tuple(name.strip() for name in args.karpenter_node_classes.split(",") if name.strip())
     chosen = PlanSettings(
         image_volumes=args.image_volumes,
@@ -137,7 +121,7 @@ def plan_settings(args: argparse.Namespace) -> PlanSettings:
 async def _serve(args: argparse.Namespace, stop: anyio.Event) -> int:
     gc.freeze()
     gc.set_threshold(*COLLECTOR_THRESHOLDS)
-    await operate(
+    options = Options(
         Path(args.kubeconfig) if args.kubeconfig else None,
         plan_settings(args),
         leader_elect=args.leader_elect,
@@ -146,182 +130,9 @@ async def _serve(args: argparse.Namespace, stop: anyio.Event) -> int:
         journal_dir=args.journal_dir,
         webhook_address=args.webhook_bind_address,
         webhook_service=args.webhook_service,
-        stop=stop,
     )
+    await operate(options, stop=stop)
     return 0
-
-
-async def operate(
-    kubeconfig: Path | None,
-    settings: PlanSettings,
-    *,
-    leader_elect: bool = True,
-    namespace: str = OPERATOR_NAMESPACE,
-    metrics_address: str = "127.0.0.1:0",
-    journal_dir: Path | None = None,
-    webhook_address: str = "",
-    webhook_service: str = "",
-    stop: anyio.Event | None = None,
-    task_status: anyio.abc.TaskStatus[None] = anyio.TASK_STATUS_IGNORED,
-) -> None:
-    """Runs until cancelled, or told to `stop`; raises LeaseLost when another replica takes over.
-
-    `task_status`: when it listens.
-    """
-    async with open_hub(settings.hub_endpoint, Random()) as hub:
-        await _operate_with(
-            hub,
-            kubeconfig,
-            settings,
-            leader_elect=leader_elect,
-            namespace=namespace,
-            metrics_address=metrics_address,
-            journal_dir=journal_dir,
-            webhook_address=webhook_address,
-            webhook_service=webhook_service,
-            stop=stop,
-            task_status=task_status,
-        )
-
-
-async def _operate_with(
-    hub: Hub | None,
-    kubeconfig: Path | None,
-    settings: PlanSettings,
-    *,
-    leader_elect: bool,
-    namespace: str,
-    metrics_address: str,
-    journal_dir: Path | None,
-    webhook_address: str,
-    webhook_service: str,
-    stop: anyio.Event | None,
-    task_status: anyio.abc.TaskStatus[None],
-) -> None:
-    log = structlog.get_logger()
-    client = await KubernetesAsyncioClient.connect(kubeconfig)
-    recorder = Recorder(client, component=COMPONENT, now=wall_clock)
-    leadership = Leadership(
-        client,
-        namespace=namespace,
-        identity=f"{socket.gethostname()}_{os.getpid()}",
-        now=wall_clock,
-        rng=Random(),
-        changed=lambda: _lead(operator, log),
-        on_trouble=lambda error: log.warning(
-            Event.LEASE_FAILED,
-            namespace=namespace,
-            error=str(error),
-            remedy="make the namespace, name another with --namespace, or run one replica with --no-leader-elect",
-        ),
-    )
-
-    def emit(action: Emit) -> None:
-        recorder.record(
-            Happening(action.about, WORKSPACE.api_version, action.about_uid, action.type, action.reason, action.message)
-        )
-
-    def observe(item: WorkItem, plan: Plan, outcome: Outcome, seconds: float) -> None:
-        name = type(outcome).__name__.lower()
-        metrics.reconcile_seconds.labels(name).observe(seconds)
-        error = {"error": str(outcome.error)} if isinstance(outcome, Retry | Terminal) else {}
-        is_held = isinstance(outcome, Settled) and outcome.is_held
-        is_idle = (not plan.actions or is_held) and not error
-        is_refused = isinstance(outcome, Terminal)  # the server will not have what we write: a bug of ours, or of a CRD
-        (log.debug if is_idle else log.warning if is_refused else log.info)(
-            Event.ROOT_RECONCILED,
-            root=str(item.ref),
-            because=item.reasons,
-            actions=[f"{type(action).__name__}: {getattr(action, 'reason', '')}" for action in plan.actions],
-            outcome=name,
-            seconds=round(seconds, 3),
-            **error,
-        )
-
-    operator = Operator(
-        client,
-        settings,
-        now=wall_clock,
-        rng=Random(),
-        hub=hub,
-        may_write=leadership.may_write if leader_elect else lambda _deadline_s: True,
-        emit=emit,
-        observe=observe,
-        on_trouble=lambda row, error: log.warning(Event.WATCH_FAILED, kind=row.kind.plural, error=str(error)),
-        on_expired=lambda opened: log.warning(Event.EXPECTATION_EXPIRED, root=str(opened.root), ref=str(opened.ref)),
-        on_write=lambda verb, outcome: metrics.writes.labels(verb, outcome).inc(),
-        waited=lambda seconds: metrics.queue_seconds.observe(seconds),  # noqa: PLW0108 (made below)
-    )
-    metrics = OperatorMetrics(
-        operator.graph,
-        queue_depth=lambda: len(operator.runner.queue),
-        watch_ages_s=lambda: operator.supervisor.ages_s(anyio.current_time()),
-    )
-
-    uninstall = Uninstall(
-        client,
-        operator.view,
-        namespace=namespace,
-        may_write=leadership.may_write if leader_elect else lambda _deadline_s: True,
-        prepare=lambda: stop_asking(client),
-        began=lambda scene: log.info(Event.UNINSTALL_BEGAN, kinds=[kind.plural for kind in scene.leaving]),
-        on_trouble=lambda error: log.warning(Event.UNINSTALL_DELAYED, error=str(error)),
-    )
-
-    async def end_in_good_order(stop: anyio.Event, tasks: anyio.abc.TaskGroup) -> None:
-        await stop.wait()
-        left = await uninstall.run()
-        if left:
-            log.warning(Event.UNINSTALL_UNFINISHED, left=[str(ref) for ref in left], remedy="kaito uninstall")
-        elif left is not None:
-            log.info(Event.UNINSTALL_FINISHED)
-        tasks.cancel_scope.cancel()
-
-    async def serve_admission() -> None:
-        """Beside everything else: an operator that may not read its Secret reconciles all the same, and says so."""
-        keeper = Keeper(
-            client,
-            namespace=namespace,
-            names=service_names(webhook_service, namespace),
-            now=wall_clock,
-            on_trouble=lambda error: log.warning(Event.WEBHOOK_NOT_SET_UP, error=str(error)),
-        )
-        async with anyio.create_task_group() as tasks:
-            await tasks.start(keeper.run)
-            webhook = Webhook(client, operator.view, settings, models=operator.models)
-            async with serve_webhook(webhook_address, webhook, keeper.context) as port:
-                log.info(Event.WEBHOOK_STARTED, port=port)
-                await anyio.sleep_forever()
-
-    try:
-        async with serve_probes(metrics_address, missing=operator.graph.missing, exposition=metrics.exposition) as port:
-            log.info(Event.OPERATOR_STARTED, port=port, leader_elect=leader_elect)
-            async with anyio.create_task_group() as tasks:
-                if stop is not None:
-                    tasks.start_soon(end_in_good_order, stop, tasks)
-                if webhook_address:
-                    tasks.start_soon(serve_admission)
-                if leader_elect:
-                    await tasks.start(leadership.run)
-                    tasks.start_soon(uninstall.hang)
-                tasks.start_soon(recorder.run)
-                if journal_dir:
-                    tasks.start_soon(write_on_signal, journal_dir, operator.dump)
-                await tasks.start(lambda task_status: operator.run(task_status=task_status))
-                task_status.started()
-    except Exception:
-        if journal_dir:
-            write_journal(journal_dir, operator.dump())
-        raise
-    finally:
-        with anyio.CancelScope(shield=True):
-            await client.aclose()
-        log.info(Event.OPERATOR_STOPPED)
-
-
-def _lead(operator: Operator, log: structlog.typing.FilteringBoundLogger) -> None:
-    log.info(Event.LEADERSHIP_GAINED)
-    operator.runner.wake()
 
 
 def _own_namespace() -> str:

@@ -19,7 +19,8 @@ from kaito.api.meta import Json
 from kaito.api.names import UNINSTALL_FINALIZER
 from kaito.cli import operator, run
 from kaito.cli.manifests import OPERATOR_IMAGE
-from kaito.cli.operator import NAMESPACE_FILE, OPERATOR_NAMESPACE
+from kaito.cli.operate import OPERATOR_NAMESPACE
+from kaito.cli.operator import NAMESPACE_FILE
 from kaito.cli.rbac import NAMESPACE, cluster_rules
 from kaito.plan.uninstall import RIGHTS, rights
 from kaito.plan.validate import VALIDATORS
