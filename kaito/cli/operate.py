@@ -66,15 +66,15 @@ async def operate(
     async with open_hub(options.settings.hub_endpoint, Random()) as hub:
         client = await KubernetesAsyncioClient.connect(options.kubeconfig)
         try:
-            await _Process(options, client, hub).run(stop, task_status)
+            await _Surroundings(options, client, hub).run(stop, task_status)
         finally:
             with anyio.CancelScope(shield=True):
                 await client.aclose()
             structlog.get_logger().info(Event.OPERATOR_STOPPED)
 
 
-class _Process:
-    """The operator's surroundings, connected to it."""
+class _Surroundings:
+    """All that an operator does not know of, connected to it."""
 
     def __init__(self, options: Options, client: KubeClient, hub: Hub | None) -> None:
         self._options, self._client = options, client

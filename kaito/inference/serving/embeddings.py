@@ -11,36 +11,60 @@ import numpy as np
 
 from kaito.inference.embedding import Embedder
 from kaito.inference.engine import Call, Operation, Reply
-from kaito.inference.serving.face import ModelFace
+from kaito.inference.metrics import TokenMetrics
 from kaito.inference.serving.inputs import nothing, texts_or_tokens
+from kaito.inference.serving.served import Served
 from kaito.inference.serving.tokens import detokenize, tokenize
 from kaito.inference.settings import ModelSettings
 from kaito.web.openai.chat import ChatRequest
 from kaito.web.openai.decode import decode
 from kaito.web.openai.embeddings import Embedding, EmbeddingList, EmbeddingRequest, EmbeddingUsage
 from kaito.web.openai.errors import ApiError, invalid, unknown_model
+from kaito.web.openai.models import ModelCard
 
 INPUTS_MAX = 2048  # OpenAI's bound
 REQUEST = msgspec.json.Decoder(EmbeddingRequest)
 OPERATIONS = frozenset({Operation.EMBEDDINGS, Operation.TOKENIZE, Operation.DETOKENIZE})
 
 
-class EmbeddingServing(ModelFace):
+class EmbeddingServing:
     """OpenAI's face of one embedder."""
 
     def __init__(self, embedder: Embedder, settings: ModelSettings) -> None:
-        super().__init__(embedder, settings)
         self.embedder = embedder
+        self._served = Served(embedder.info, settings)
+        self._metrics = TokenMetrics(self._served.names[0], embedder.count)
+
+    @property
+    def name(self) -> str:
+        return self.embedder.name
 
     @property
     def operations(self) -> frozenset[Operation]:
         return OPERATIONS
+
+    @property
+    def slots(self) -> int:
+        return self.embedder.slots
+
+    @property
+    def fault(self) -> str:
+        return self.embedder.fault
+
+    async def stop(self) -> None:
+        await self.embedder.stop()
+
+    def exposition(self) -> bytes:
+        return self._metrics.exposition()
 
     async def load_adapter(self, name: str, path: str) -> None:
         raise invalid("An embedding model takes no adapters on this engine: merge the adapter into its weights.")
 
     async def unload_adapter(self, name: str) -> None:
         raise invalid(f"There is no adapter {name!r}: an embedding model takes none on this engine.")
+
+    def models(self) -> list[ModelCard]:
+        return self._served.cards()
 
     async def run(self, operation: Operation, body: bytes, call: Call) -> Reply:
         match operation:
@@ -55,8 +79,8 @@ class EmbeddingServing(ModelFace):
 
     async def _embeddings(self, request: EmbeddingRequest) -> bytes:
         begun = monotonic()
-        if request.model and request.model not in self._served:
-            raise unknown_model(request.model, self._served)
+        if request.model and request.model not in self._served.names:
+            raise unknown_model(request.model, self._served.names)
         width = self._width(request.dimensions)
         inputs = await self._inputs(request)
         vectors = await self.embedder.embed(inputs)
@@ -69,7 +93,7 @@ class EmbeddingServing(ModelFace):
         shown = _base64 if request.encoding_format == "base64" else _floats
         answer = EmbeddingList(
             data=[Embedding(index=index, embedding=shown(vector)) for index, vector in enumerate(vectors)],
-            model=request.model or self._served[0],
+            model=request.model or self._served.names[0],
             usage=EmbeddingUsage(prompt_tokens=tokens, total_tokens=tokens),
         )
         return msgspec.json.encode(answer)

@@ -10,15 +10,16 @@ from msgspec import structs
 
 from kaito.inference.engine import Call, Operation, Reply
 from kaito.inference.generation import Generator, Guide, Sampling
+from kaito.inference.metrics import TokenMetrics
 from kaito.inference.serving.chat import Chat
 from kaito.inference.serving.completions import Text, prompts_of
-from kaito.inference.serving.face import ModelFace
 from kaito.inference.serving.guides import guide_of
 from kaito.inference.serving.messages import messages_for_template
 from kaito.inference.serving.reasoning import REASONING_PARSERS, Marks
 from kaito.inference.serving.responses import responses_of
 from kaito.inference.serving.run import Run
 from kaito.inference.serving.sampling import sampling_of, tokens_max_of, truncated
+from kaito.inference.serving.served import Served
 from kaito.inference.serving.tokens import detokenize, tokenize
 from kaito.inference.serving.tool_parsers import TOOL_PARSERS
 from kaito.inference.serving.tools import ToolPlan, tool_plan
@@ -36,22 +37,41 @@ OPERATIONS = frozenset(Operation) - {Operation.EMBEDDINGS}
 COMPLETION = msgspec.json.Decoder(CompletionRequest)
 
 
-class TokenServing(ModelFace):
+class TokenServing:
     """OpenAI's face of one generator."""
 
     def __init__(self, generator: Generator, settings: ModelSettings) -> None:
-        super().__init__(generator, settings)
         self.generator = generator
+        self._served = Served(generator.info, settings)
+        self._metrics = TokenMetrics(self._served.names[0], generator.count)
         self._settings = settings
         self._marks = REASONING_PARSERS.get(settings.reasoning_parser)
         _tell_unknown_parsers(settings)
 
     @property
+    def name(self) -> str:
+        return self.generator.name
+
+    @property
     def operations(self) -> frozenset[Operation]:
         return OPERATIONS
 
+    @property
+    def slots(self) -> int:
+        return self.generator.slots
+
+    @property
+    def fault(self) -> str:
+        return self.generator.fault
+
+    async def stop(self) -> None:
+        await self.generator.stop()
+
+    def exposition(self) -> bytes:
+        return self._metrics.exposition()
+
     async def load_adapter(self, name: str, path: str) -> None:
-        if name in self._served:
+        if name in self._served.names:
             raise invalid(f"lora_name={name!r} is the base model's own name", param="lora_name")
         await self.generator.load_adapter(name, path)
 
@@ -59,11 +79,8 @@ class TokenServing(ModelFace):
         await self.generator.unload_adapter(name)
 
     def models(self) -> list[ModelCard]:
-        adapters = [
-            ModelCard(id=name, created=self._created, root=path, parent=self._served[0])
-            for name, path in self.generator.adapters.items()
-        ]
-        return super().models() + adapters
+        adapters = self.generator.adapters.items()
+        return self._served.cards() + [self._served.adapter_card(name, path) for name, path in adapters]
 
     async def run(self, operation: Operation, body: bytes, call: Call) -> Reply:
         match operation:
@@ -107,7 +124,7 @@ class TokenServing(ModelFace):
             self._run(request, call, [prompt], [sampling]),
             f"chatcmpl-{call.request_id}",
             int(time()),
-            request.model or self._served[0],
+            request.model or self._served.names[0],
             self.generator.tokenizer,
             marks,
             tools,
@@ -177,7 +194,7 @@ class TokenServing(ModelFace):
             self._run(request, call, prompts, sampling),
             f"cmpl-{call.request_id}",
             int(time()),
-            request.model or self._served[0],
+            request.model or self._served.names[0],
             tokenizer,
             [tokenizer.decode(prompt) if request.echo else "" for prompt in prompts],
         )
@@ -219,11 +236,11 @@ class TokenServing(ModelFace):
 
     def adapter_of(self, model: str) -> str:
         """The adapter that the name means; empty for the base model. Raises ApiError (404)."""
-        if not model or model in self._served:
+        if not model or model in self._served.names:
             return ""
         if model in self.generator.adapters:
             return model
-        raise unknown_model(model, [*self._served, *self.generator.adapters])
+        raise unknown_model(model, [*self._served.names, *self.generator.adapters])
 
 
 def _tell_unknown_parsers(settings: ModelSettings) -> None:
