@@ -14,7 +14,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
@@ -48,6 +48,7 @@ class Served:
     url: str
     process: subprocess.Popen[bytes]
     log: Path
+    told: set[str] = field(default_factory=set)  # what it answered while it was not ready
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,31 +121,35 @@ def servers(checkpoint: Path, adapter: Path) -> Iterator[Pair]:
 
 @contextmanager
 def _server(command: list[str], log: Path) -> Iterator[Served]:
-    port = _free_port()
+    port = free_port()
+    served = Served(f"http://127.0.0.1:{port}", start([*command, "--host=127.0.0.1", f"--port={port}"], log), log)
+    try:
+        yield served
+    finally:
+        stop(served.process)
+
+
+def start(command: list[str], log: Path, **environment: str) -> subprocess.Popen[bytes]:
+    """vLLM's interpreter with these arguments, in a session of its own."""
     environment = os.environ | {
         "PYTHONPATH": str(ROOT),
         "VLLM_CPU_KVCACHE_SPACE": "1",
         "VLLM_CPU_OMP_THREADS_BIND": "nobind",
         "HF_HUB_OFFLINE": "1",
-    }
+    } | environment  # fmt: skip
     with log.open("wb") as output:
-        process = subprocess.Popen(
-            [PYTHON, *command, "--host=127.0.0.1", f"--port={port}"],
-            env=environment,
-            cwd=log.parent,
-            stdout=output,
-            stderr=output,
-            start_new_session=True,
+        return subprocess.Popen(
+            [PYTHON, *command], env=environment, cwd=log.parent, stdout=output, stderr=output, start_new_session=True
         )
+
+
+def stop(process: subprocess.Popen[bytes]) -> None:
+    process.send_signal(signal.SIGTERM)
     try:
-        yield Served(f"http://127.0.0.1:{port}", process, log)
-    finally:
-        process.send_signal(signal.SIGTERM)
-        try:
-            process.wait(STOP_TIMEOUT_S)
-        except subprocess.TimeoutExpired:
-            os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
+        process.wait(STOP_TIMEOUT_S)
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
 
 
 def _wait(server: Served) -> None:
@@ -155,12 +160,15 @@ def _wait(server: Served) -> None:
         try:
             with urllib.request.urlopen(f"{server.url}/v1/models", timeout=5):
                 return
-        except (urllib.error.URLError, OSError):
-            time.sleep(0.5)
+        except urllib.error.HTTPError as answer:
+            server.told.add(answer.read().decode())
+        except OSError:
+            pass
+        time.sleep(0.2)
     pytest.fail(f"{server.log.name} did not start:\n{server.log.read_text(errors='replace')[-4000:]}")
 
 
-def _free_port() -> int:
+def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])

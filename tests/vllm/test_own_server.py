@@ -91,6 +91,36 @@ async def test_guided_output_fits_its_expression(servers: Pair) -> None:
     assert re.fullmatch(expression, ours[1]["choices"][0]["message"]["content"])
 
 
+async def test_the_older_words_for_guided_output_hold_it_too(servers: Pair) -> None:
+    """vLLM's own server no longer reads them; ours says them in today's words."""
+    path = "/v1/completions"
+    for field, value, fits in (
+        ("guided_regex", "(red|blue)-[0-9]{3}", "(red|blue)-[0-9]{3}"),
+        ("guided_choice", ["left", "right"], "left|right"),
+        ("guided_json", {"enum": ["yes"]}, '"yes"'),
+    ):
+        body = GREEDY | {"prompt": "say", field: value}
+        status, answer = await post(servers.ours.url + path, body)
+        assert status == 200 and re.fullmatch(fits, answer["choices"][0]["text"])
+    twice = GREEDY | {"prompt": "say", "guided_regex": "a", "response_format": {"type": "json_object"}}
+    status, answer = await post(servers.ours.url + path, twice)
+    assert status == 400 and answer["error"]["param"] == "guided_regex"
+
+
+async def test_the_start_answers_all_the_while_and_tells_its_stages(servers: Pair) -> None:
+    assert any("not loaded yet: warming up" in answer for answer in servers.ours.told), servers.ours.told
+    async with aiohttp.ClientSession() as session, session.get(f"{servers.ours.url}/metrics") as answer:
+        text = await answer.text()
+    seconds = {
+        found[1]: float(found[2])
+        for found in re.finditer(r'^kaito_start_stage_seconds{stage="([^"]+)"} (\S+)', text, re.M)
+    }
+    assert {"importing", "starting the engine", "loading", "warming up", "opening the server"} <= set(seconds)
+    assert all(value > 0 for value in seconds.values())
+    told = [line for line in servers.ours.log.read_text().splitlines() if "start progressed" in line]
+    assert any("loading" in line for line in told)
+
+
 @pytest.mark.parametrize(
     ("path", "body"),
     [

