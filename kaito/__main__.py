@@ -18,6 +18,8 @@ def main() -> None:
             raise  # some other pipe
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for the flush at exit
         status = 128 + 13  # as a program that SIGPIPE ends
+    except KeyboardInterrupt:
+        status = 128 + 2
     sys.exit(status)
 
 

@@ -1,13 +1,16 @@
 """The `kaito` command: thin modules that parse, call and print. A module is imported only when its command is run.
 
-Each command module has `add_arguments(parser)` and `run(args) -> int` (the exit status).
+Each command module has `add_arguments(parser)` and `run(args) -> int` (the exit status). Where 2 means something else
+than a wrong command line, the module says so by `USAGE_ERROR`.
 """
 
 from __future__ import annotations
 
 import argparse
 import importlib
+import sys
 from collections.abc import Sequence
+from typing import NoReturn
 
 from kaito import __version__
 
@@ -27,9 +30,19 @@ COMMANDS = {
 }
 
 
+class _Parser(argparse.ArgumentParser):
+    """`usage_error`: the exit status of a command line that is wrong."""
+
+    usage_error = 2
+
+    def error(self, message: str) -> NoReturn:
+        self.print_usage(sys.stderr)
+        self.exit(self.usage_error, f"{self.prog}: error: {message}\n")
+
+
 def run(argv: Sequence[str]) -> int:
     """Runs one command line. Returns the exit status."""
-    parser = argparse.ArgumentParser(prog="kaito", description="Open models on Kubernetes, and why they wait.")
+    parser = _Parser(prog="kaito", description="Open models on Kubernetes, and why they wait.")
     parser.add_argument("--version", action="version", version=f"kaito {__version__}")
     subparsers = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     chosen = next((word for word in argv if not word.startswith("-")), "")
@@ -38,6 +51,7 @@ def run(argv: Sequence[str]) -> int:
         if name == chosen:
             module = importlib.import_module(f"kaito.cli.{name}")
             module.add_arguments(child)
+            parser.usage_error = child.usage_error = getattr(module, "USAGE_ERROR", parser.usage_error)
             child.set_defaults(run=module.run)
     args = parser.parse_args(argv)
     status: int = args.run(args)

@@ -5,11 +5,11 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from kaito.cli.estimate_rows import Row, row_json, rows
 from kaito.cli.prices import Prices, load_prices
-from kaito.cli.tables import columns
+from kaito.cli.tables import columns, fitted, terminal_width, wrapped
 from kaito.plan.catalog import (
     CLOUDS,
     Preset,
@@ -23,7 +23,10 @@ from kaito.plan.catalog import (
 )
 from kaito.plan.estimate import CONTEXT_TOKENS_DEFAULT, GIB, Estimate
 
-HEADER = ("INSTANCE TYPE", "NODES", "GPUS", "SHAPE", "CONTEXT MAX", "WEIGHTS", "KV CACHE", "FREE", "PER HOUR")
+PRICE = "PER HOUR"
+HEADER = ("INSTANCE TYPE", "NODES", "GPUS", "SHAPE", "CONTEXT MAX", "WEIGHTS", "KV CACHE", "FREE", PRICE)
+DISPENSABLE = ("KV CACHE", "WEIGHTS", "FREE", "SHAPE")  # what a narrow terminal does without, the first first
+UNPRICED = "no prices are known: in the order of the GPU memory that the nodes bring (see --prices)"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -48,17 +51,32 @@ def run(args: argparse.Namespace) -> int:
     try:
         prices = load_prices(args.prices)
         candidates = _candidates(args)
-        found = rows(_preset(args), candidates, args.context, prices)
+        preset = _preset(args)
+        found = rows(preset, candidates, args.context, prices)
     except ValueError as error:
         print(f"kaito estimate: {error}", file=sys.stderr)
         return 2
+    for note in _notes(preset, args.context, found):
+        print(f"kaito estimate: {note}", file=sys.stderr)
     if args.output == "json":
         print(json.dumps([row_json(row) for row in found], indent=2))
     elif len(found) == 1:
         return _print_one(found[0], prices)
     else:
-        print("\n".join(table(found)))
+        print("\n".join(table(found, terminal_width())))
     return 0 if any(row.estimate for row in found) else 1
+
+
+def _notes(preset: Preset, context_tokens: int, found: Sequence[Row]) -> Iterator[str]:
+    """What the figures alone do not say."""
+    if 0 < preset.context_tokens_max < context_tokens:
+        own = f"{preset.model_id} takes {preset.context_tokens_max} tokens of context at most"
+        yield f"warning: {own}, whatever fits; {context_tokens} were asked"
+    fitting = [row for row in found if row.estimate is not None]
+    if len(found) > 1 and not fitting:
+        yield f"{preset.model_id} fits none of the {len(found)} instance types with {context_tokens} tokens of context"
+    if len(fitting) > 1 and all(row.price is None for row in fitting):
+        yield UNPRICED
 
 
 def _preset(args: argparse.Namespace) -> Preset:
@@ -98,18 +116,26 @@ def _print_one(row: Row, prices: Prices) -> int:
     if row.estimate is None:
         print(f"kaito estimate: {row.reason}", file=sys.stderr)
         return 1
-    print(report(row.estimate))
+    print(report(row.estimate, terminal_width()))
     if words := prices.words(row.sku.name, row.estimate.nodes):
         print(words)
     return 0
 
 
-def table(found: Sequence[Row]) -> list[str]:
-    """The rows for a person; bytes are of one GPU."""
+def table(found: Sequence[Row], width: int | None = None) -> list[str]:
+    """The rows for a person, in `width` characters where one is given; bytes are of one GPU."""
     fitting = [row for row in found if row.estimate is not None]
-    lines = columns(HEADER, [_cells(row) for row in fitting]) if fitting else []
-    misfits = [row for row in found if row.estimate is None]
-    return [*lines, "", *(row.reason for row in misfits)] if misfits else lines
+    cells = [_cells(row) for row in fitting]
+    is_priced = any(row.price is not None for row in fitting)
+    header = HEADER if is_priced else HEADER[:-1]
+    cells = cells if is_priced else [row[:-1] for row in cells]
+    lines: list[str] = []
+    if fitting and width is None:
+        lines = columns(header, cells)
+    elif fitting and width is not None:
+        lines = fitted(header, cells, width, elastic=(), dispensable=DISPENSABLE)
+    misfits = [line for row in found if row.estimate is None for line in wrapped(row.reason, 2, width)]
+    return [*lines, *([""] if lines and misfits else []), *misfits]
 
 
 def _cells(row: Row) -> tuple[str, ...]:
@@ -131,8 +157,8 @@ def meant(names: tuple[str, ...]) -> str:
     return f"; did you mean {' or '.join(names)}?" if names else "; see kaito preset list and --list-skus"
 
 
-def report(estimate: Estimate) -> str:
-    """The estimate for a person."""
+def report(estimate: Estimate, width: int | None = None) -> str:
+    """The estimate for a person, in `width` characters where one is given."""
     budget = estimate.budget
     parts = [
         ("total", budget.total),
@@ -142,7 +168,8 @@ def report(estimate: Estimate) -> str:
         ("overhead", budget.overhead),
         ("KV cache", budget.kv_cache),
     ]
-    lines = [f"{estimate.nodes} node{'s' if estimate.nodes > 1 else ''}, {estimate.parallelism}: {estimate.reasoning}"]
+    nodes = f"{estimate.nodes} node{'s' if estimate.nodes > 1 else ''}"
+    lines = wrapped(f"{nodes}, {estimate.parallelism}: {estimate.reasoning}", 2, width)
     lines += ["", "of one GPU:", *(f"  {name:<9}{size / GIB:8.2f} GiB" for name, size in parts)]
     lines += ["", f"largest context that fits: {estimate.context_tokens_max} tokens"]
     if estimate.nodes_exact != estimate.nodes:

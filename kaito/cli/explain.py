@@ -22,7 +22,8 @@ from kaito.api.workspace import WORKSPACE
 from kaito.cli.clients import find_kubeconfig, open_client
 from kaito.cli.listed import graph_around
 from kaito.cli.states import NOT_YET, state_of
-from kaito.clock import rfc3339, wall_clock
+from kaito.cli.tables import terminal_width, wrapped
+from kaito.clock import parse_rfc3339, rfc3339, wall_clock
 from kaito.kube.client import KubeClient
 from kaito.kube.errors import ApiError, NotFound
 from kaito.plan.explain import Cause, Explanation, explain, render
@@ -69,7 +70,12 @@ def run(args: argparse.Namespace) -> int:
         print(f"kaito explain: {error}", file=sys.stderr)
         return UNREADABLE
     now = wall_clock()
-    print(render(told, now) if args.output == "text" else msgspec.json.encode(as_json(told)).decode())
+    if args.output == "json":
+        print(msgspec.json.encode(as_json(told)).decode())
+    else:
+        width = terminal_width()
+        lines = render(told, now).splitlines()
+        print("\n".join(piece for line in lines for piece in wrapped(line, len(line) - len(line.lstrip()) + 2, width)))
     return READY if told.state in DONE else NOT_READY
 
 
@@ -113,20 +119,32 @@ async def explain_root(client: KubeClient, ref: ObjectRef, now: datetime, settin
         raise NotFound(f"there is no {ref.kind} {ref.name} in namespace {ref.namespace}") from error
     graph = await graph_around(client, ref.namespace)
     view = GraphView(graph)
-    told = explain(ref, state_of(body) or NOT_YET, judge_root(view, ref, now, settings))
-    replicas = [cause.culprit for cause in told.causes if cause.culprit.kind == WORKSPACE.kind != ref.kind]
+    told = _told(view, ref, body, now, settings)
+    culprits = [cause.culprit for cause in told.causes if cause.culprit.kind == WORKSPACE.kind != ref.kind]
+    replicas = culprits or [replica.ref for replica in view.replicas_of(ref)]
     parts = [_explain_replica(view, each, now, settings) for each in dict.fromkeys(replicas)]
     return replace(told, parts=tuple(part for part in parts[:PARTS_MAX] if part is not None))
 
 
+def _told(view: GraphView, ref: ObjectRef, body: Json, now: datetime, settings: PlanSettings) -> Explanation:
+    created = body["metadata"].get("creationTimestamp")
+    return explain(
+        ref,
+        state_of(body) or NOT_YET,
+        judge_root(view, ref, now, settings),
+        created=parse_rfc3339(created) if created else None,
+        recorded=(body.get("status") or {}).get("timeline") or (),
+    )
+
+
 def _explain_replica(view: GraphView, ref: ObjectRef, now: datetime, settings: PlanSettings) -> Explanation | None:
-    """The chain behind a replica that its InferenceSet waits for."""
+    """The chain behind a replica: of all that an InferenceSet waits for, or, where it waits for none, of each."""
     found = view.root(ref)
     if found is None:
         return None
     root = root_meta(found)
-    body = {"kind": ref.kind, "metadata": {"deletionTimestamp": root.deleting_since}, "status": root.status}
-    return explain(ref, state_of(body) or NOT_YET, judge_root(view, ref, now, settings))
+    metadata = {"deletionTimestamp": root.deleting_since, "creationTimestamp": root.created}
+    return _told(view, ref, {"kind": ref.kind, "metadata": metadata, "status": root.status}, now, settings)
 
 
 def as_json(told: Explanation) -> Json:
@@ -134,6 +152,7 @@ def as_json(told: Explanation) -> Json:
     return {
         "object": str(told.root),
         "state": told.state,
+        "created": rfc3339(told.created) if told.created else None,
         "causes": [_cause(cause) for cause in told.causes],
         "parts": [as_json(part) for part in told.parts],
         "symptoms": [_cause(cause) for cause in told.symptoms],

@@ -21,12 +21,14 @@ from kaito.cli.plan_text import report_lines
 from kaito.cli.plan_world import World, against, look_for, offline
 from kaito.cli.planned import Planned, asked_for, plan_world, with_needs
 from kaito.cli.prices import Prices, load_prices
+from kaito.cli.tables import terminal_width
 from kaito.cli.what_if import parse_what_if
 from kaito.clock import wall_clock
 from kaito.kube.errors import ApiError
 from kaito.settings import PlanSettings
 
 NOTHING, ERROR, CHANGES = 0, 1, 2
+USAGE_ERROR = ERROR  # for a pipeline 2 is a change
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -79,7 +81,7 @@ def run(args: argparse.Namespace) -> int:
     if args.output == "json":
         print(json.dumps(report_json(planned, cases), indent=2))
     else:
-        print("\n".join(report_lines(planned, cases, brief=args.brief)))
+        print("\n".join(report_lines(planned, cases, brief=args.brief, width=terminal_width())))
     if any(each.errors for each in planned):
         return ERROR
     return CHANGES if any(each.is_open for each in planned) else NOTHING

@@ -11,22 +11,35 @@ from kaito.api.names import MADE_AS_ANNOTATION
 from kaito.cli.memory_bar import memory_bar
 from kaito.cli.plan_report import command, images, summary
 from kaito.cli.planned import Planned, verb_of
+from kaito.cli.tables import wrapped
 from kaito.cli.what_if import WhatIf, comparison
 from kaito.plan.actions import Create
 from kaito.plan.preview import Preview, Step
 from kaito.plan.sizing import Sizing
 from kaito.plan.verdict import is_open
 
-DUMPER = getattr(yaml, "CSafeDumper", yaml.SafeDumper)  # libyaml's where PyYAML was built with it
+INDENT = len("  machines   ")  # of what is said of a fact
 SIGNS = {"create": "+", "change": "~", "delete": "-", "keep": "="}
 STATES = {"there": "", "missing": "  (missing)", "not known": "  (not in the files)"}
 
 
-def report_lines(planned: Sequence[Planned], cases: Sequence[WhatIf], *, brief: bool = False) -> Iterator[str]:
-    """Roots first, each with what it leads to; then what stands beside them; then the sum."""
+class _Dumper(getattr(yaml, "CSafeDumper", yaml.SafeDumper)):  # type: ignore[misc]  # libyaml's where PyYAML has it
+    """What stands in two places is written in both: an anchor is nothing that one reads."""
+
+    def ignore_aliases(self, data: object) -> bool:
+        return True
+
+
+def report_lines(
+    planned: Sequence[Planned], cases: Sequence[WhatIf], *, brief: bool = False, width: int | None = None
+) -> Iterator[str]:
+    """Roots first, each with what it leads to; then what stands beside them; then the sum.
+
+    Sentences are wrapped to `width` characters where one is given; objects are not.
+    """
     for each in planned:
         if each.preview is not None:
-            yield from _root_lines(each, cases, brief=brief)
+            yield from _root_lines(each, cases, brief=brief, width=width)
             yield ""
     beside = [each for each in planned if each.preview is None]
     for each in beside:
@@ -38,23 +51,23 @@ def report_lines(planned: Sequence[Planned], cases: Sequence[WhatIf], *, brief: 
     yield f"{words}; {nodes} {'node' if nodes == 1 else 'nodes'}{_cost(planned)}"
 
 
-def _root_lines(planned: Planned, cases: Sequence[WhatIf], *, brief: bool) -> Iterator[str]:
+def _root_lines(planned: Planned, cases: Sequence[WhatIf], *, brief: bool, width: int | None) -> Iterator[str]:
     assert planned.preview is not None
     yield f"{planned.document.ref}  ({planned.document.source})"
     for error in planned.errors:
-        yield f"  error: {error}"
+        yield from wrapped(f"  error: {error}", 4, width)
     for warning in planned.warnings:
-        yield f"  warning: {warning}"
+        yield from wrapped(f"  warning: {warning}", 4, width)
     sizing = next(iter(planned.sizings), None)
     if sizing is not None and is_open(sizing.verdict):
-        yield from (f"  {line}" for line in _facts(planned, sizing))
+        yield from _facts(planned, sizing, width)
     yield ""
     yield f"  {_step_line(planned.own)}"
     yield from (f"  {line}" for line in _change_lines(planned.own))
     yield from (f"  {line}" for line in _preview_lines(planned.preview, brief=brief))
     if cases and sizing is not None and is_open(sizing.verdict):
         yield ""
-        yield from comparison(planned, cases)
+        yield from comparison(planned, cases, width)
 
 
 def _preview_lines(preview: Preview, *, brief: bool) -> Iterator[str]:
@@ -67,7 +80,17 @@ def _preview_lines(preview: Preview, *, brief: bool) -> Iterator[str]:
             yield f"    {line}"
 
 
-def _facts(planned: Planned, sizing: Sizing) -> Iterator[str]:
+def _facts(planned: Planned, sizing: Sizing, width: int | None) -> Iterator[str]:
+    for line in _sentences(planned, sizing):
+        yield from wrapped(f"  {line}", INDENT, width)
+    if planned.row is not None:
+        for index, line in enumerate(memory_bar(planned.row, width)):
+            yield f"  one GPU    {line}" if index == 0 else f"           {line}"
+    for line in _runs(planned):
+        yield from wrapped(f"  {line}", INDENT, width)
+
+
+def _sentences(planned: Planned, sizing: Sizing) -> Iterator[str]:
     row = planned.row
     if planned.preview is not None and planned.preview.replicas:
         yield f"replicas   {len(planned.sizings)}, each of them:"
@@ -78,9 +101,9 @@ def _facts(planned: Planned, sizing: Sizing) -> Iterator[str]:
     if row is not None and row.estimate is not None:
         yield f"parallel   {sizing.parallelism}"
         yield f"context    {row.estimate.context_tokens} tokens asked, {row.estimate.context_tokens_max} would fit"
-        first, *others = memory_bar(row)
-        yield f"one GPU    {first}"
-        yield from (f"         {line}" for line in others)
+
+
+def _runs(planned: Planned) -> Iterator[str]:
     if planned.cost_per_hour is not None:
         prices = planned.prices
         yield f"cost       {planned.cost_per_hour:.2f} {prices.currency} an hour (as of {prices.date})"
@@ -110,7 +133,7 @@ def _step_lines(step: Step, *, brief: bool) -> Iterator[str]:
     if brief:
         return
     if isinstance(step.action, Create):
-        text = yaml.dump(_shown(step.action.body), Dumper=DUMPER, sort_keys=False, default_flow_style=False, width=100)
+        text = yaml.dump(_shown(step.action.body), Dumper=_Dumper, sort_keys=False, default_flow_style=False, width=100)
         yield from (f"  + {line}" for line in text.splitlines())
     yield from _change_lines(step)
 

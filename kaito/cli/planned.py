@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, Literal
 
-from kaito.api.core import SECRET
+from kaito.api.core import CONFIG_MAP, SECRET
 from kaito.api.inferenceset import INFERENCE_SET
 from kaito.api.meta import Json, ObjectRef
 from kaito.api.workspace import Workspace
@@ -55,6 +55,7 @@ class Planned:
     prices: Prices
     root: Any = None
     preview: Preview | None = None
+    is_offline: bool = False
     broken: tuple[Violation, ...] = ()  # rules, as the admission webhook judges them
     needs: tuple[Need, ...] = ()
 
@@ -92,7 +93,9 @@ class Planned:
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        found = [spoken(each) for each in self.broken if not each.is_error]
+        errors = self.errors
+        told = [each for each in self.broken if not any(error.startswith(f"{each.field}: ") for error in errors)]
+        found = [spoken(each) for each in told if not each.is_error]
         found += [each.message for each in self._blocked if not isinstance(each, Failed)]
         found += [need.complaint for need in self.needs if need.state == "missing"]
         return tuple(dict.fromkeys(found))
@@ -103,8 +106,14 @@ class Planned:
         if refused := tuple(spoken(each) for each in self.broken if each.is_error):
             return refused
         found = list(self.preview.errors) if self.preview else []
-        found += [f"{each.message}: {each.next_step}" for each in self._blocked if isinstance(each, Failed)]
+        found += [self._stumbled(each) for each in self._blocked if isinstance(each, Failed)]
         return tuple(dict.fromkeys(found))
+
+    def _stumbled(self, verdict: Failed) -> str:
+        """Without a cluster nobody knows what there is beside the files."""
+        is_unknown = self.is_offline and verdict.culprit.kind == CONFIG_MAP.kind
+        elsewhere = "; if a cluster has it, name that with --kubeconfig, or give the ConfigMap's file with -f"
+        return f"{verdict.message}: {verdict.next_step}{elsewhere if is_unknown else ''}"
 
     @property
     def is_open(self) -> bool:
@@ -168,7 +177,7 @@ def _planned(world: World, document: Document, settings: PlanSettings, prices: P
         found = preview_set(world.graph, document.ref, now, settings)
     else:
         found = preview(world.view, document.ref, now, settings)
-    return Planned(document, own, prices, root, found, broken)
+    return Planned(document, own, prices, root, found, world.is_offline, broken)
 
 
 def _unknown_fields(world: World, document: Document) -> Iterator[Violation]:

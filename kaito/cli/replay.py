@@ -10,6 +10,8 @@ from pathlib import Path
 from kaito.actors.replay import Decision, replay
 from kaito.state.journal_lines import NoJournal
 
+USAGE_ERROR = 1  # 2 is a decision that differs
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import argparse
-import shutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 from functools import partial
 from pathlib import Path
@@ -20,7 +19,7 @@ from kaito.api.workspace import WORKSPACE
 from kaito.cli.clients import find_kubeconfig, open_client
 from kaito.cli.signals import run_until_signal
 from kaito.cli.states import state_of
-from kaito.cli.tables import columns, fitted
+from kaito.cli.tables import columns, cut, fitted, terminal_width
 from kaito.clock import parse_rfc3339, wall_clock
 from kaito.kube.client import Scope
 from kaito.kube.errors import ApiError, NotFound
@@ -30,10 +29,12 @@ from kaito.plan.explain import age
 KINDS = (WORKSPACE, INFERENCE_SET, RAGENGINE)
 ORDER = [kind.kind for kind in (INFERENCE_SET, WORKSPACE, RAGENGINE)]
 HEADER = ("NAMESPACE", "OBJECT", "STATE", "STAGE", "NODES", "GPUS", "AGE", "WAITS FOR", "SINCE", "NEXT STEP")
-# What a narrow terminal does without, the first first.
-DISPENSABLE = ("NEXT STEP", "SINCE", "GPUS", "NAMESPACE", "NODES", "STAGE", "AGE", "WAITS FOR")
+FACTS = HEADER.index("WAITS FOR")  # columns of facts; then come those of sentences
+DISPENSABLE = ("GPUS", "NAMESPACE", "NODES", "STAGE", "AGE")  # what a narrow terminal does without, the first first
 ELASTIC = ("OBJECT", "WAITS FOR", "NEXT STEP")
 WORDS_MAX = 100
+NAME_MIN = 32  # characters of an object's name that stand, as long as there are columns to do without
+SENTENCE_MIN = 40  # characters for what is waited for, and for the next step; with fewer they stand below their row
 NOT_INSTALLED = "the cluster has no Workspaces: install the CRDs first (kaito manifests)"
 UNATTENDED = "the operator has not looked at it: does it run?"
 
@@ -53,8 +54,7 @@ def run(args: argparse.Namespace) -> int:
     except (ValueError, ApiError) as error:
         print(f"kaito status: {error}", file=sys.stderr)
         return 2 if isinstance(error, ValueError) else 1
-    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
-    print("\n".join(status_table(roots, wall_clock(), width)))
+    print("\n".join(status_table(roots, wall_clock(), terminal_width(), namespace=args.namespace)))
     return 0
 
 
@@ -62,7 +62,7 @@ def _watch(kubeconfig: Path, namespace: str) -> int:
     from kaito.cli.status_watch import follow  # brings a screen along
 
     def render(found: Sequence[Json], width: int | None) -> list[str]:
-        return status_table(found, wall_clock(), width)
+        return status_table(found, wall_clock(), width, namespace=namespace)
 
     status, _ = run_until_signal(partial(follow, kubeconfig, namespace, render))
     return status
@@ -93,14 +93,35 @@ async def _list(kubeconfig: Path, namespace: str) -> list[Json]:
     return found
 
 
-def status_table(roots: Sequence[Json], now: datetime, width: int | None = None) -> list[str]:
+def status_table(roots: Sequence[Json], now: datetime, width: int | None = None, *, namespace: str = "") -> list[str]:
     """The lines of the table, by namespace, kind and name, in `width` characters where one is given."""
     if not roots:
-        return ["no Workspaces"]
+        where = f" in namespace {namespace}" if namespace else ""
+        return [f"no Workspaces, InferenceSets or RAGEngines{where}"]
     rows = [_row(one, now) for one in sorted(roots, key=_place)]
     if width is None:
         return columns(HEADER, rows)
-    return fitted(HEADER, rows, width, elastic=ELASTIC, dispensable=DISPENSABLE)
+    facts = columns(HEADER[:FACTS], [row[:FACTS] for row in rows])
+    if max(map(len, facts)) + 2 * SENTENCE_MIN + len("   1m30s   " * 2) <= width:
+        return fitted(HEADER, rows, width, elastic=ELASTIC, dispensable=())
+    head, *lines = fitted(
+        HEADER[:FACTS],
+        [row[:FACTS] for row in rows],
+        width,
+        elastic=ELASTIC,
+        dispensable=DISPENSABLE,
+        elastic_min=NAME_MIN,
+    )
+    below = (_sentences(row, width) for row in rows)
+    return [head, *(each for line, sentences in zip(lines, below, strict=True) for each in (line, *sentences))]
+
+
+def _sentences(row: Sequence[str], width: int) -> Iterator[str]:
+    waits, since, step = row[FACTS:]
+    if waits:
+        yield cut(f"  {since + ' ' if since else ''}{waits}", width)
+    if step:
+        yield cut(f"  next: {step}", width)
 
 
 def _place(root: Json) -> tuple[str, int, str]:

@@ -10,7 +10,7 @@ from kaito.api.ragengine import RAGENGINE
 from kaito.cli.estimate_rows import Row, row_json, rows
 from kaito.cli.planned import Planned, is_tuning
 from kaito.cli.prices import Prices
-from kaito.cli.tables import columns
+from kaito.cli.tables import columns, wrapped
 from kaito.plan.catalog import Preset, Sku, find_sku_anywhere
 from kaito.plan.estimate import CONTEXT_TOKENS_DEFAULT, GIB
 from kaito.plan.sizing import Sizing
@@ -115,11 +115,29 @@ def _tuned(planned: Planned, preset: Preset, each: WhatIf, sku: Sku, replicas: i
     return Case(each.words, sku, replicas, fits, reason, 1 if fits else 0, planned.prices.of(sku.name))
 
 
-def comparison(planned: Planned, asked: Sequence[WhatIf]) -> list[str]:
-    """A table with a column for the object as written and one for each case."""
+def comparison(planned: Planned, asked: Sequence[WhatIf], width: int | None = None) -> list[str]:
+    """A table with a column for the object as written and one for each case; then why those that do not fit do not.
+
+    What `width` characters do not hold goes into tables below, each of which begins with the object as written.
+    """
     cases = cases_of(planned, asked)
     if not cases:
         return ["what-if needs machines of a known instance type"]
+    lines: list[str] = []
+    first, rest = cases[0], cases[1:]
+    while rest:
+        shown = next((n for n in range(len(rest), 1, -1) if _fits([first, *rest[:n]], width)), 1)
+        lines += [*([""] if lines else []), *_side_by_side([first, *rest[:shown]])]
+        rest = rest[shown:]
+    misfits = [f"{case.words}: {case.reason}" for case in cases if not case.fits]
+    return [*lines, *(piece for line in misfits for piece in wrapped(line, 2, width))]
+
+
+def _fits(cases: Sequence[Case], width: int | None) -> bool:
+    return width is None or max(len(line) for line in _side_by_side(cases)) <= width
+
+
+def _side_by_side(cases: Sequence[Case]) -> list[str]:
     cells = [_cells(case) for case in cases]
     lines = [[name, *(cell[index] for cell in cells)] for index, name in enumerate(NAMES)]
     return columns(["", *(case.words for case in cases)], [line for line in lines if set(line[1:]) != {BLANK}])

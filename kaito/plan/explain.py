@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from datetime import datetime
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from typing import TypeAlias
 
 from kaito.api.meta import Json, ObjectRef
-from kaito.clock import rfc3339
+from kaito.clock import parse_rfc3339, rfc3339
 from kaito.plan.verdict import Failed, Ready, Verdict, Waiting, is_open, is_symptom, severity
 
 BLOCKERS_MAX = 8
+WHEN_WIDTH = len("+23h59m")
 EVENT_CHARS_MAX = 1_024  # the API server refuses longer notes of Events
 
 Cause: TypeAlias = Waiting | Failed
@@ -19,25 +20,50 @@ Cause: TypeAlias = Waiting | Failed
 
 @dataclass(frozen=True, slots=True)
 class Explanation:
-    """`causes`: deepest first. `symptoms`: what waits for them. `passed`: the stages that are behind.
+    """`causes`: deepest first. `symptoms`: what waits for them. `passed`: the stages that are behind, as they came.
 
-    `parts`: of the roots that the causes point at, such as the replicas of an InferenceSet.
+    `created`: when the root came to be. `parts`: of other roots, such as the replicas of an InferenceSet.
     """
 
     root: ObjectRef
     state: str
+    created: datetime | None = None
     causes: tuple[Cause, ...] = ()
     symptoms: tuple[Cause, ...] = ()
     passed: tuple[Ready, ...] = ()
     parts: tuple[Explanation, ...] = ()
 
 
-def explain(root: ObjectRef, state: str, verdicts: Sequence[Verdict]) -> Explanation:
-    """Sorts the verdicts into causes, symptoms and passed stages."""
+def explain(
+    root: ObjectRef,
+    state: str,
+    verdicts: Sequence[Verdict],
+    *,
+    created: datetime | None = None,
+    recorded: Sequence[Json] = (),
+) -> Explanation:
+    """Sorts the verdicts into causes, symptoms and passed stages. `recorded`: `status.timeline[]`, for their times."""
     closed = [verdict for verdict in verdicts if not isinstance(verdict, Ready)]
     chosen = causes(verdicts)
     rest = tuple(verdict for verdict in closed if verdict not in chosen)
-    return Explanation(root, state, chosen, rest, tuple(v for v in verdicts if isinstance(v, Ready)))
+    times = {stage.get("stage"): str(stage.get("at") or "") for stage in recorded}
+    passed = [_timed(verdict, times.get(verdict.gate)) for verdict in verdicts if isinstance(verdict, Ready)]
+    return Explanation(root, state, created, chosen, rest, tuple(in_time(passed)))
+
+
+def _timed(stage: Ready, recorded: str | None) -> Ready:
+    """The time in the status stands: what the cluster says moves when, say, a pod is made anew."""
+    return replace(stage, since=parse_rfc3339(recorded)) if recorded else stage
+
+
+def in_time(stages: Sequence[Ready]) -> list[Ready]:
+    """By time; a stage whose time nobody knows stays behind the one that it follows."""
+    found: list[tuple[datetime, Ready]] = []
+    last = datetime.min.replace(tzinfo=UTC)
+    for stage in stages:
+        last = stage.since or last
+        found.append((last, stage))
+    return [stage for _, stage in sorted(found, key=lambda pair: pair[0])]
 
 
 def causes(verdicts: Sequence[Verdict]) -> tuple[Cause, ...]:
@@ -87,7 +113,7 @@ def render(explanation: Explanation, now: datetime) -> str:
 
 
 def _lines(explanation: Explanation, now: datetime) -> Iterator[str]:
-    yield f"{explanation.root} is {explanation.state}"
+    yield f"{explanation.root} is {explanation.state}{_age(_settled(explanation), now)}"
     for index, cause in enumerate(explanation.causes):
         mark = "failed" if isinstance(cause, Failed) else "waiting"
         lead = "because" if index == 0 else "and"
@@ -97,12 +123,32 @@ def _lines(explanation: Explanation, now: datetime) -> Iterator[str]:
         if cause.next_step:
             yield f"      next:   {cause.next_step}"
     for part in explanation.parts:
-        yield from (f"    {line}" for line in _lines(part, now))
+        yield from (f"    {line}" for line in _lines(part if part.causes else replace(part, passed=()), now))
     if explanation.symptoms:
         yield "  so these wait: " + ", ".join(symptom.gate for symptom in explanation.symptoms)
     if explanation.passed:
-        yield "  passed:"
-        yield from (f"    {stage.gate}{_age(stage.since, now)}: {stage.message}" for stage in explanation.passed)
+        created = explanation.created
+        yield f"  passed, counted from its creation at {created:%Y-%m-%d %H:%M:%S} UTC:" if created else "  passed:"
+        yield from (
+            f"    {_when(stage.since, created, now)}{stage.gate}: {stage.message}" for stage in explanation.passed
+        )
+
+
+def _settled(explanation: Explanation) -> datetime | None:
+    """Since when nothing is waited for; None where something is."""
+    times = [stage.since for stage in explanation.passed if stage.since]
+    return max(times) if times and not (explanation.causes or explanation.symptoms) else None
+
+
+def _when(since: datetime | None, created: datetime | None, now: datetime) -> str:
+    """How long after the creation a stage was passed: nodes that users bring were ready before it."""
+    if since is None:
+        words = ""
+    elif created is None:
+        words = f"{age(since, now)} ago"
+    else:
+        words = "before" if since < created else f"+{age(created, since)}"
+    return f"{words:<{WHEN_WIDTH}} "
 
 
 def _age(since: datetime | None, now: datetime) -> str:

@@ -56,16 +56,19 @@ def _judge_pod(s: Snapshot, pod: Pod) -> Verdict:
             NAME, "AwaitingScheduler", message, pod_ref(pod), "none: the scheduler answers within seconds", since
         )
     words = found.message or found.reason
-    message, step = f"the scheduler says: {words}", _step(s, words)
+    message, step = f"the scheduler says: {words}", _step(s, pod, words)
     left_s = s.left_s(since, SCHEDULER_RETRIES_S) if since else 0.0
     if left_s > 0:
         return Waiting(NAME, "Unschedulable", message, pod_ref(pod), step, since, left_s)
     return Failed(NAME, "Unschedulable", message, pod_ref(pod), step, since)
 
 
-def _step(s: Snapshot, words: str) -> str:
+def _step(s: Snapshot, pod: Pod, words: str) -> str:
     """The node gates are open when a pod is created, so a GPU shortage means that somebody else holds the GPUs."""
-    names = " ".join(node.metadata.name for node in s.nodes) or "NODE"
+    if not s.nodes:  # what has no machines of its own takes any node
+        describe = f"kubectl describe pod {pod.metadata.name} -n {pod.metadata.namespace}"
+        return f"add a node that has room for it, or make room on one: kubectl get nodes; {describe}"
+    names = " ".join(node.metadata.name for node in s.nodes)
     lower = words.lower()
     if f"insufficient {s.gpu_resource}" in lower:
         return f"other pods hold the GPUs: kubectl describe node {names}"

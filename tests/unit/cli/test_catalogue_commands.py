@@ -102,3 +102,23 @@ def test_a_reader_that_has_seen_enough_ends_a_command_without_a_traceback() -> N
     process.stdin.close()
     assert (process.stderr.read(), process.wait(30)) == (b"", 141)
     process.stderr.close()
+
+
+def test_an_estimate_says_what_its_figures_do_not(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    _, text, notes = out(capsys, "estimate", "phi-4", "--context=20000")
+    assert "PER HOUR" not in text and "no prices are known" in notes
+    assert "microsoft/phi-4 takes 16384 tokens of context at most" in notes and "20000 were asked" in notes
+    status, _, notes = out(capsys, "estimate", "phi-4", "--context=100000000")
+    assert status == 1 and "fits none of the 14 instance types with 100000000 tokens" in notes
+    (tmp_path / "prices.yaml").write_text("date: 2026-11-01\nper_hour: {Standard_NC24ads_A100_v4: 3}\n")
+    _, text, notes = out(capsys, "estimate", "phi-4", f"--prices={tmp_path / 'prices.yaml'}")
+    assert "PER HOUR" in text and notes == ""
+
+
+@pytest.mark.parametrize("width", [80, 100, 140])
+def test_the_table_of_instance_types_fits_the_terminal(
+    width: int, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("kaito.cli.estimate.terminal_width", lambda: width)
+    _, text, _ = out(capsys, "estimate", "llama-3.1-8b-instruct")
+    assert max(map(len, text.splitlines())) <= width and "CONTEXT MAX" in text and "Standard_NC24ads_A100_v4" in text

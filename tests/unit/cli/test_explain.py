@@ -245,3 +245,13 @@ async def test_an_inference_set_that_nobody_took_up_says_so() -> None:
 
 def test_a_finished_training_run_is_a_success() -> None:
     assert "Succeeded" in DONE and state_of({"metadata": {}, "status": {"state": "Succeeded"}}) in DONE
+
+
+async def test_a_ready_inference_set_tells_of_each_replica() -> None:
+    client: Any = ListingClient(inference_set(), replica("phi-a"), replica("phi-b"))
+    chain = await explain_root(client, ISET, moment(62), PlanSettings())
+    assert [part["object"] for part in as_json(chain)["parts"]] == [
+        "workspace/default/phi-a",
+        "workspace/default/phi-b",
+    ]
+    assert as_json(chain)["created"] == at(0)

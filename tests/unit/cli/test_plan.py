@@ -117,3 +117,45 @@ def test_what_if_compares_side_by_side(capsys: pytest.CaptureFixture[str]) -> No
     }
     assert lines == {"nodes": "3", "GPUs": "3"}
     assert "as written" in text and "replicas=3,context=65536" in text
+
+
+@pytest.mark.parametrize("argv", [(), ("--filename",), ("-f", "x", "--no-such-flag"), ("-f", "x", "-o", "xml")])
+def test_a_wrong_command_line_is_an_error_and_no_change(
+    argv: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        run(["plan", *argv])
+    assert ended.value.code == 1 and "error: " in capsys.readouterr().err
+
+
+def test_what_stands_twice_in_an_object_is_written_twice(capsys: pytest.CaptureFixture[str]) -> None:
+    _, text, _ = out(capsys, "-f", str(QUICK_START))
+    assert "&id" not in text and "*id" not in text
+
+
+def test_a_missing_config_map_is_told_once_with_where_it_may_be(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    _, text, _ = out(capsys, "-f", written(tmp_path, workspace("phi", config="settings")))
+    assert "or give the ConfigMap's file with -f" in text and "warning: " not in text
+
+
+def test_a_case_that_does_not_fit_says_why(capsys: pytest.CaptureFixture[str]) -> None:
+    _, text, _ = out(capsys, "-f", str(QUICK_START), "--brief", "--what-if", "context=99999999")
+    assert (
+        "\ncontext=99999999: microsoft/Phi-3.5-mini-instruct does not fit Standard_NC24ads_A100_v4: of 80 GiB" in text
+    )
+
+
+@pytest.mark.parametrize("width", [60, 80, 120, 400])
+def test_sentences_and_comparisons_fit_the_terminal(
+    width: int, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("kaito.cli.plan.terminal_width", lambda: width)
+    cases = [word for n in (1, 2, 3) for word in ("--what-if", f"sku=Standard_NC48ads_A100_v4,replicas={n}")]
+    _, text, _ = out(capsys, "-f", str(QUICK_START), "--brief", *cases)
+    tables = text.count("as written")
+    assert tables == {60: 3, 80: 3, 120: 2, 400: 1}[width], "each begins with the object as written"
+    facts = text.partition("  model ")[2].partition("\n\n")[0].splitlines()
+    assert all(len(line) <= width or len(line.split()) == 1 for line in facts), "but for a flag that is longer"
+    assert any(line.startswith("  one GPU    |###") for line in facts)

@@ -74,7 +74,7 @@ def test_the_terminal_sees_the_chain_with_ages() -> None:
         "      next:   wait",
         "  so these wait: WorkloadCreated",
         "  passed:",
-        "    NodesPlanned since 2m5s: 1 node",
+        "    2m5s ago NodesPlanned: 1 node",
     ]
 
 
@@ -113,3 +113,21 @@ def test_a_stage_keeps_the_time_that_was_recorded_and_a_tolerated_one_stays() ->
 def test_a_timeline_written_once_does_not_move(verdicts: list[Verdict], later_s: int) -> None:
     once = timeline(verdicts, [], moment(0))
     assert timeline(verdicts, once, moment(later_s)) == once
+
+
+def test_the_timeline_is_in_time_and_counted_from_the_creation() -> None:
+    ready, unknown = (
+        Ready("NodeReady", "n1 is Ready", NODE, moment(-60)),
+        Ready("TaintsCleared", "n1 takes our pods", NODE),
+    )
+    server = Ready("ServerReady", "it answers", ROOT, moment(400))
+    recorded = [{"stage": "ServerReady", "at": at(90)}]
+    told = explain(ROOT, "Ready", (PASSED, ready, unknown, server), created=moment(0), recorded=recorded)
+    assert render(told, moment(150)).splitlines() == [
+        "workspace/default/phi is Ready since 1m",
+        "  passed, counted from its creation at 2026-01-31 12:00:00 UTC:",
+        "    before  NodeReady: n1 is Ready",
+        "            TaintsCleared: n1 takes our pods",
+        "    +0s     NodesPlanned: 1 node",
+        "    +1m30s  ServerReady: it answers",
+    ], "the time in the status stands: the cluster's own moves when a pod is made anew"

@@ -291,6 +291,14 @@ def test_the_schedulers_own_words_are_cited_and_taken_gpus_are_named() -> None:
     )
 
 
+def test_a_pod_that_any_node_may_take_sends_nobody_to_a_node_without_a_name() -> None:
+    words = "no nodes available to schedule pods"
+    waiting = pod(conditions=[condition("PodScheduled", "False", "Unschedulable", words, since=4)])
+    verdict = judge("PodScheduled", snapshot(stateful_set(), waiting, now_s=34))
+    assert isinstance(verdict, Failed) and "NODE" not in verdict.next_step
+    assert verdict.next_step.endswith("kubectl get nodes; kubectl describe pod phi-0 -n default")
+
+
 def test_nobody_acting_on_a_claim_is_named_after_a_minute_and_not_before() -> None:
     assert told(judge("ClaimLaunched", snapshot(node_claim("ws1"), now_s=60))) == (
         "failed",
