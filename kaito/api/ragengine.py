@@ -11,7 +11,16 @@ from typing import Any
 from pydantic import ConfigDict, Field
 
 from kaito.api.meta import Json, ObjectRef, ResourceKind
-from kaito.api.workspace import Blocker, ConditionStatus, Metadata, ResourceSpec, Stage, Wire, parse_as
+from kaito.api.workspace import (
+    Blocker,
+    ClaimsGivenUp,
+    ConditionStatus,
+    Metadata,
+    ResourceSpec,
+    Stage,
+    Wire,
+    parse_as,
+)
 
 RAGENGINE = ResourceKind("kaito.sh", "v1beta1", "RAGEngine", "ragengines", True)
 
@@ -83,6 +92,9 @@ class RAGEngineStatus(Wire):
         (),
         description="The latest judgements, one of each type.",
         json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["type"]},
+    )
+    claims_given_up: ClaimsGivenUp | None = Field(
+        None, description="Claims that the node provisioner gave up; the next is asked for after a while."
     )
     blockers: tuple[Blocker, ...] = Field((), description="What the RAGEngine waits for, deepest cause first.")
     timeline: tuple[Stage, ...] = Field((), description="The stages that have been passed, in order.")

@@ -150,6 +150,19 @@ class RefusedInstanceType(Wire):
     at: str = Field(description="When it was given up.", json_schema_extra={"format": "date-time"})
 
 
+class ClaimsGivenUp(Wire):
+    """NodeClaims that their provisioner deleted before they had a machine, as Karpenter does without capacity."""
+
+    instance_type: str = Field(description="The instance type that they asked for.")
+    times: int = Field(0, description="How often in a row. The wait before the next grows with it.")
+    since: str = Field("", description="When the first was created.", json_schema_extra={"format": "date-time"})
+    last: str = Field("", description="When the last was given up.", json_schema_extra={"format": "date-time"})
+    name: str = Field("", description="The last of them.")
+    uid: str = Field("", description="Its uid.")
+    reason: str = Field("", description="The node provisioner's reason.")
+    message: str = Field("", description="Its words.")
+
+
 class Progress(Wire):
     """How far a tuning Job has come."""
 
@@ -200,6 +213,9 @@ class WorkspaceStatus(Wire):
     model: HubModel | None = Field(None, description="A model outside the catalogue, as the hub described it.")
     refused_instance_types: tuple[RefusedInstanceType, ...] = Field(
         (), description="What the cloud had none of, and when; the next of the fallbacks is asked for."
+    )
+    claims_given_up: ClaimsGivenUp | None = Field(
+        None, description="Claims that the node provisioner gave up; the next is asked for after a while."
     )
     performance: Performance | None = Field(None, description="What the server measured of itself after loading.")
     progress: Progress | None = Field(None, description="How far the tuning Job has come.")

@@ -23,7 +23,7 @@ def cluster_rules() -> list[Json]:
     return [
         *_of_kinds(),
         _rule(POD, ["get"], subresource="log"),  # Read actions: the last words of a container
-        _rule(EVENT, ["create", "patch"]),  # Emit actions
+        _rule(EVENT, ["create", "patch", "list"]),  # Emit actions; Read actions: why a NodeClaim was given up
         _rule(CONFIGURATION, ["get", "patch"], names=[CONFIGURATION_NAME]),  # the webhook's authority
         _rule(NAMESPACE_KIND, ["get"], names=[NAMESPACE]),  # told to stop: for good?
         *_of_uninstall(),

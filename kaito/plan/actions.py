@@ -96,17 +96,19 @@ class Read:
     `log`: the last lines of the container's log in the pod `target`; `is_previous`: of its last run, which has ended.
     `hub`: what the model hub says of `model` (the answer is a `Lookup`), with the token in the Secret `target`, or with
     the operator's own where `target` is the root.
+    `events`: the last warning among the Events of the object `target` with this `uid`: reason, line break, message.
     """
 
     root: ObjectRef
     key: str
-    source: Literal["log", "hub"]
+    source: Literal["log", "hub", "events"]
     target: ObjectRef
     container: str
     reason: str
     tail_lines: int = 50
     is_previous: bool = True
     model: str = ""
+    uid: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,6 +20,7 @@ from kaito.plan.status import (
     RESOURCE_READY,
     closed_of,
     state_after,
+    with_given_up,
 )
 from kaito.plan.timeline import noted_stages, timeline
 from kaito.plan.verdict import EARLIER_STAGE, Failed, Ready, Verdict
@@ -38,7 +39,7 @@ def ragengine_status(s: Snapshot, verdicts: Sequence[Verdict], *, has_machine: b
     """The whole status that the RAGEngine should have now."""
     wanted = tuple(_conditions(s, verdicts, has_machine))
     dropped = OBSOLETE if has_machine and not s.is_byo else OBSOLETE | {NODE_CLAIM_READY}
-    return {
+    status = {
         **s.prior,
         "state": state_after(wanted[-1].is_true, s.prior.get("state")),
         "workerNodes": [node.metadata.name for node in s.nodes if is_node_ready(node)],
@@ -48,6 +49,7 @@ def ragengine_status(s: Snapshot, verdicts: Sequence[Verdict], *, has_machine: b
             s.prior.get("conditions") or (), wanted, generation=generation, now=s.now, dropped=dropped
         ),
     }
+    return with_given_up(s, status)
 
 
 def _conditions(s: Snapshot, verdicts: Sequence[Verdict], has_machine: bool) -> Iterator[WantedCondition]:

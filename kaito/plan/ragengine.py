@@ -27,6 +27,7 @@ from kaito.plan.observed import snapshot_of
 from kaito.plan.ownership import controller_reference
 from kaito.plan.pods.proxy import behind_proxy
 from kaito.plan.provision import provisioner_of
+from kaito.plan.provision.given_up import ask_why, note_claims
 from kaito.plan.provision.order import MachineOrder
 from kaito.plan.rag_needs import retrieval_of, size_ragengine
 from kaito.plan.rag_status import invalid_status, is_machine_side, ragengine_status
@@ -125,8 +126,10 @@ def _plan_valid(view: ClusterView, root: RootMeta, rag: RAGEngine, now: datetime
     actions = (
         *_place_workload(s, root, rag, sizing, verdicts),
         *missing_logs(s),
+        *ask_why(s),
         *note_stages(s, verdicts, told),
         *told,
+        *note_claims(s, released),
         *released,
         *asked_for,
     )

@@ -11,6 +11,7 @@ from kaito.plan.benchmark import Measurement
 from kaito.plan.conditions import WantedCondition, merge_conditions
 from kaito.plan.explain import blockers, causes, headline
 from kaito.plan.gates import GATES
+from kaito.plan.provision.given_up import STATUS_FIELD, given_up_status
 from kaito.plan.snapshot import Snapshot, is_node_ready
 from kaito.plan.timeline import noted_stages, timeline
 from kaito.plan.verdict import EARLIER_STAGE, Failed, Ready, Verdict, Waiting, is_open, worst
@@ -87,7 +88,15 @@ def status_with(
         "contextTokens": s.context_tokens,
         "model": s.hub_model,
     }
-    return status | {key: value for key, value in decided.items() if value and s.target}
+    status |= {key: value for key, value in decided.items() if value and s.target}
+    return with_given_up(s, status)
+
+
+def with_given_up(s: Snapshot, status: Json) -> Json:
+    """The status with what is known of claims that went without a machine, or without that field."""
+    rest = {key: value for key, value in status.items() if key != STATUS_FIELD}
+    found = given_up_status(s)
+    return rest | {STATUS_FIELD: found} if found else rest
 
 
 def state_after(is_ready: bool, prior: str | None) -> str:

@@ -29,6 +29,7 @@ from kaito.plan.model import ask_model, ask_model_again_s
 from kaito.plan.observed import snapshot_of
 from kaito.plan.provision import provisioner_of
 from kaito.plan.provision.expiry import refusal
+from kaito.plan.provision.given_up import ask_why, note_claims
 from kaito.plan.repairs import capped
 from kaito.plan.report import GUARD_REASON, guard, leaving, misfit, recheck_s, report, unsynced
 from kaito.plan.revisions import current_revision, record_revision, revision_marks
@@ -130,7 +131,8 @@ def _plan_valid(view: ClusterView, root: RootMeta, ws: Workspace, now: datetime,
         status = tuning_status(s, verdicts, generation=root.generation) | turn
     else:
         status = workspace_status(s, verdicts, generation=root.generation, measured=measured) | turn
-    machines = (*provisioner.relinquish(s), *provisioner.acquire(s, machine_order(root, sizing, settings)))
+    released = tuple(provisioner.relinquish(s))
+    machines = (*released, *provisioner.acquire(s, machine_order(root, sizing, settings)))
     told = (*report(root, status, verdicts, success=SUCCESS, may_wait=not machines), *_tell_turn(root, sizing, turn))
     actions = (
         *record_revision(view, root, current_revision(view, root, ws)),
@@ -139,8 +141,10 @@ def _plan_valid(view: ClusterView, root: RootMeta, ws: Workspace, now: datetime,
         *((measured.read,) if measured.read else ()),
         *ask_progress(s),
         *ask_model(view, root, ws, settings, now),
+        *ask_why(s),
         *note_stages(s, verdicts, told),
         *told,
+        *note_claims(s, released),
         *machines,
     )
     others = (measured.recheck_s, ask_again_s(s), ask_model_again_s(view, root, ws, settings, now))

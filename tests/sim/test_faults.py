@@ -35,6 +35,7 @@ READY: list[tuple[str, str, str, bool]] = []
 CAUSES: dict[str, list[tuple[float, list[tuple[str, str, str, bool]]]]] = {
     "quota-exceeded": [(40, [("ClaimLaunched", "LaunchFailed", "NodeClaim", True)])],
     "capacity-exhausted": [(40, [("ClaimLaunched", "LaunchFailed", "NodeClaim", True)])],
+    "claim-given-up": [(40, [("ClaimLaunched", "InsufficientCapacityError", "Workspace", True)])],
     "launch-late": [(40, [("ClaimLaunched", "MachineNotLaunched", "NodeClaim", False)]), (90, READY)],
     "node-never-registers": [
         (40, [("NodeRegistered", "NodeNotRegistered", "NodeClaim", False)]),
@@ -63,6 +64,7 @@ WORDS = {
     "node-never-registers": "was launched and has not joined the cluster as a node",
     "node-never-ready": "see the network plugin's pods",
     "device-plugin-missing": "no device plugin has registered with its kubelet",
+    "claim-given-up": "no offering of Standard_NC24ads_A100_v4 is available",
     "quota-exceeded": "ask the cloud provider for more quota",
 }
 
@@ -122,11 +124,11 @@ def test_explain_names_the_root_cause_of_a_fault_and_no_consequence_of_it(fault:
         assert WORDS[fault] in headline(told[0].causes[0])
 
 
+@pytest.mark.parametrize("fault", ["capacity-exhausted", "claim-given-up"])
 @pytest.mark.parametrize("way", ["azure-gpu-provisioner", "karpenter"])
-def test_the_next_instance_type_is_asked_for_when_the_first_is_not_to_be_had(way: Any) -> None:
+def test_the_next_instance_type_is_asked_for_when_the_first_is_not_to_be_had(way: Any, fault: str) -> None:
     notes = {"kaito.sh/instance-type-fallbacks": "Standard_NC48ads_A100_v4"}
-    fault = "capacity-exhausted@Standard_NC24ads_A100_v4"
-    first, second = explained(fault, [40, 400], PlanSettings(node_provisioner=way), notes)
+    first, second = explained(f"{fault}@Standard_NC24ads_A100_v4", [40, 400], PlanSettings(node_provisioner=way), notes)
     assert [cause.gate for cause in first.causes] == ["ClaimLaunched"]
     assert second.state == "Ready"
     matched = next(stage for stage in second.passed if stage.gate == "InstanceTypeMatched")

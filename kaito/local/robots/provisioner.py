@@ -14,6 +14,7 @@ from kaito.api.core import NODE, POD
 from kaito.api.meta import Json, ObjectRef, ResourceKind
 from kaito.api.nodeclaim import NODE_CLAIM
 from kaito.local.robots.drain import drain, drained_claim
+from kaito.local.robots.events import emit
 from kaito.local.robots.machine_node import (
     CLAIM_ANNOTATION,
     STARTUP_TAINT,
@@ -92,6 +93,9 @@ class Provisioner:
             claim = await self._patch(claim, now, *_awaiting(STAGES), _ready(False))
         if wait_s := left_s(created(claim), delay_s, now):
             return wait_s
+        if self._settings.fault("claim-given-up", *self._names(claim)):
+            await self._give_up(claim)
+            return None
         machine = self._find_machine(requested_type(claim))
         if refusal := self._refusal(claim, machine):
             await self._patch(claim, now, condition("Launched", "False", *refusal), _ready(False))
@@ -105,6 +109,13 @@ class Provisioner:
         }
         claim = await self._patch(claim, now, condition("Launched"), **status)
         return await self._register(claim)
+
+    async def _give_up(self, claim: Json) -> None:
+        """Karpenter's way: the claim goes, and an Event alone says why."""
+        name, wanted = self._names(claim)
+        words = f"NodeClaim {name} event: insufficient capacity, no offering of {wanted} is available"
+        await emit(self._world, "karpenter", NODE_CLAIM, claim, "Warning", "InsufficientCapacityError", words)
+        await self._world.delete(NODE_CLAIM, claim)
 
     def _refusal(self, claim: Json, machine: Machine | None) -> tuple[str, str] | None:
         """Reason and message, in the words of the cloud, when it gives no machine."""

@@ -63,6 +63,7 @@ class FaultKind:
 FAULTS: dict[str, FaultKind] = {
     "quota-exceeded": FaultKind("the cloud refuses the machine: the family's quota is used up"),
     "capacity-exhausted": FaultKind("the cloud has no such machine in the region now"),
+    "claim-given-up": FaultKind("the provisioner deletes the claim, as Karpenter does where the cloud has no machine"),
     "launch-late": FaultKind("the cloud takes so long to launch a machine", "seconds", "60"),
     "node-never-registers": FaultKind("the machine boots and never joins the cluster"),
     "node-never-ready": FaultKind("the node joins and its container network never comes up"),

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from kaito.api.meta import condition
 from kaito.api.nodeclaim import NodeClaim
+from kaito.api.nodepool import NODE_POOL
+from kaito.plan.provision.given_up import REASON, given_up, refused_in_s, wait_s
 from kaito.plan.snapshot import Snapshot, claim_ref, own_words, parse_time, transition_time
 from kaito.plan.stock import has_reached
 from kaito.plan.verdict import Failed, Ready, Verdict, Waiting, at_least
@@ -26,8 +28,11 @@ REMEDIES: tuple[tuple[tuple[str, ...], str], ...] = (
 def judge(s: Snapshot) -> Verdict | None:
     if not s.awaits_machines:
         return None
-    verdicts = [_judge_claim(s, claim) for claim in s.stock.counted]
-    return at_least(NAME, max(1, s.stock.needed), verdicts, what="NodeClaims launched", root=s.ref)
+    needed, verdicts = max(1, s.stock.needed), [_judge_claim(s, claim) for claim in s.stock.counted]
+    if refused := _given_up(s):  # in the same words while the next claim is waited for
+        verdicts = [refused if isinstance(verdict, Waiting) else verdict for verdict in verdicts]
+        verdicts += [refused] * (needed - len(verdicts))
+    return at_least(NAME, needed, verdicts, what="NodeClaims launched", root=s.ref)
 
 
 def _judge_claim(s: Snapshot, claim: NodeClaim) -> Verdict:
@@ -46,6 +51,23 @@ def _judge_claim(s: Snapshot, claim: NodeClaim) -> Verdict:
         return Waiting(NAME, "MachineNotLaunched", message, claim_ref(claim), step, created, deadline_s)
     since = parse_time(launched.last_transition_time) or created
     return Failed(NAME, reason, words, claim_ref(claim), _remedy(f"{reason} {words}"), since, deadline_s)
+
+
+def _given_up(s: Snapshot) -> Failed | None:
+    """The provisioner deletes the claims before they have a machine: in the words of its Events."""
+    found = given_up(s)
+    if not found.times:
+        return None
+    times = "once" if found.times == 1 else f"{found.times} times"
+    message = f"the node provisioner gave up NodeClaims without a machine, {times} so far, the last {found.name}"
+    step = f"kubectl get events -A --field-selector involvedObject.name={found.name}"
+    if words := found.message or found.reason:
+        message, step = f"{message}: {words}", _remedy(f"{found.reason} {words}")
+    ahead = [left_s for left_s in (wait_s(s), refused_in_s(s)) if left_s is not None and left_s > 0]
+    pool = s.stock.pool
+    culprit = NODE_POOL.ref("", pool.metadata.name) if pool else s.ref
+    reason, since = found.reason or REASON, parse_time(found.since)
+    return Failed(NAME, reason, message, culprit, step, since, min(ahead) if ahead else None)
 
 
 def _unattended(s: Snapshot, claim: NodeClaim) -> Verdict:

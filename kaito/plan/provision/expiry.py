@@ -16,6 +16,7 @@ from kaito.api.names import LABEL_INSTANCE_TYPE, WORKSPACE_UID_ANNOTATION
 from kaito.api.nodeclaim import NodeClaim
 from kaito.plan.choice import Refusal
 from kaito.plan.memo import Last
+from kaito.plan.provision.given_up import REASON, given_up, refused_in_s
 from kaito.plan.snapshot import Snapshot, is_node_ready, node_ref, transition_time
 from kaito.plan.stock import LIFECYCLE, has_reached
 
@@ -86,11 +87,15 @@ def missing_ref(claim: NodeClaim) -> ObjectRef:
 
 
 def refusal(s: Snapshot) -> Refusal | None:
-    """The cloud's refusal, in its own words, of the first claim that is given up for it."""
+    """The cloud's refusal, in its own words, of the first claim that we or its provisioner gave up for it."""
+    if s.workload is not None:
+        return None
     refused = (expiry.claim for expiry in expired(s) if expiry.is_refusal)
     claim = next(refused, None)
-    if claim is None or s.workload is not None:
-        return None
+    if claim is None:
+        vanished, left_s = given_up(s), refused_in_s(s)
+        is_refused = left_s is not None and left_s <= 0
+        return Refusal(s.instance_type, vanished.reason or REASON, vanished.message) if is_refused else None
     found = condition(claim.status.conditions, "Launched")
     words = (found.reason, found.message) if found else ("LaunchTimeout", "")
     return Refusal(requested_type(claim) or s.instance_type, words[0] or "LaunchTimeout", words[1])

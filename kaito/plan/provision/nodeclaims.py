@@ -19,6 +19,7 @@ from kaito.plan.desired.nodeclaims import node_claim
 from kaito.plan.ownership import Tie
 from kaito.plan.provision.brought import brought_nodes, counted_nodes
 from kaito.plan.provision.expiry import expired, surplus
+from kaito.plan.provision.given_up import given_up, wait_s
 from kaito.plan.provision.order import MachineOrder
 from kaito.plan.snapshot import Snapshot, claim_ref, latest, parse_time
 from kaito.plan.stock import Claimant, Demand, Stock
@@ -60,8 +61,8 @@ def relinquish(s: Snapshot) -> Iterator[Action]:
 
 
 def acquire(s: Snapshot, order: MachineOrder) -> Iterator[Action]:
-    """Creates the claims that are missing."""
-    if s.view.is_absent(NODE_CLAIM):
+    """Creates the claims that are missing, unless the last ones were given up just now."""
+    if s.view.is_absent(NODE_CLAIM) or wait_s(s) > 0:
         return
     first = len(s.stock.counted) + 1
     creates = [
@@ -95,6 +96,8 @@ def judge(s: Snapshot) -> Verdict | None:
     if stock.blocking:
         return _blocked(s)
     message = f"{len(stock.counted)} of {stock.needed} NodeClaims exist"
+    if given_up(s).times:
+        return s.later(GATE, f"{message}; the next is asked for in a while")
     return Waiting(
         GATE, "NodeClaimNotReady", message, s.ref, "none: the operator is creating the rest", s.first_seen(GATE, s.ref)
     )

@@ -20,6 +20,7 @@ from kaito.plan.diff import stamped
 from kaito.plan.ownership import Tie
 from kaito.plan.provision.brought import brought_nodes, counted_nodes
 from kaito.plan.provision.expiry import expired
+from kaito.plan.provision.given_up import given_up, is_held_back
 from kaito.plan.provision.order import MachineOrder
 from kaito.plan.snapshot import Snapshot, claim_ref, parse_time
 from kaito.plan.stock import Claimant, Demand, Stock
@@ -103,6 +104,8 @@ def _short(s: Snapshot, pool: NodePool) -> Verdict:
     """Fewer claims than the pool asks for: in Karpenter's own words where it has any."""
     name, ref = pool.metadata.name, _pool_ref(pool)
     created = parse_time(pool.metadata.creation_timestamp) or s.now
+    if given_up(s).times:
+        return s.later(GATE, f"Karpenter gives up the NodeClaims of NodePool {name}; it is asked again in a while")
     message = f"{len(s.stock.counted)} of {s.stock.needed} NodeClaims of NodePool {name} exist"
     for type_ in ("ValidationSucceeded", "NodeClassReady", "Ready"):
         found = condition(pool.status.conditions, type_)
@@ -132,11 +135,13 @@ def _kind_absent(s: Snapshot) -> Failed:
 
 
 def _body(name: str, s: Snapshot, order: MachineOrder) -> Json:
+    # Karpenter itself would make claims without end, each of which it gives up in the same second.
+    replicas = 0 if is_held_back(s) else s.stock.needed
     return node_pool(
         name,
         pins(s.ref),
         root_uid=s.uid,
-        replicas=s.stock.needed,
+        replicas=replicas,
         instance_type=order.instance_type,
         match_labels=order.match_labels,
         cloud_provider=s.settings.cloud_provider,

@@ -84,7 +84,7 @@ def test_rbac_is_the_verbs_of_kinds_and_of_actions_and_nothing_else() -> None:
             used[row.kind.group, f"{row.kind.plural}/status"] = frozenset({"patch"})
             used[row.kind.group, f"{row.kind.plural}/finalizers"] = frozenset({"update"})
     used["", "pods/log"] = frozenset({"get"})
-    used["", "events"] = frozenset({"create", "patch"})
+    used["", "events"] = frozenset({"create", "patch", "list"})
     used["admissionregistration.k8s.io", "validatingwebhookconfigurations"] = frozenset({"get", "patch"})
     used["", "namespaces"] = frozenset({"get"})
     for kind in RIGHTS:  # the steps of plan.uninstall
