@@ -16,6 +16,7 @@ class Event(StrEnum):
     WEBHOOK_STARTED = "webhook started"
     WEBHOOK_NOT_SET_UP = "webhook not set up"
     OPERATOR_STOPPED = "operator stopped"
+    LEADERSHIP_AWAITED = "leadership awaited"
     LEADERSHIP_GAINED = "leadership gained"
     LEADERSHIP_LOST = "leadership lost"
     LEASE_FAILED = "lease neither read nor written"

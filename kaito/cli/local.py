@@ -95,7 +95,9 @@ def parts(node_provisioner: Provisioner = "azure-gpu-provisioner") -> Parts:
     settings = PlanSettings(node_provisioner=node_provisioner, benchmark=False, hub_endpoint=endpoint_of_environment())
 
     async def run_operator(kubeconfig: Path, *, task_status: anyio.abc.TaskStatus[None]) -> None:
-        await operate(Options(kubeconfig, settings), task_status=task_status)
+        # One name: a cluster that was killed, and comes up again with its state, does not wait for its own Lease.
+        options = Options(kubeconfig, settings, journal_dir=kubeconfig.parent, identity="kaito-local")
+        await operate(options, task_status=task_status)
 
     return RealParts(run_operator, settings)
 

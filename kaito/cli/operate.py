@@ -25,7 +25,7 @@ from kaito.cli.journal_file import write_journal, write_on_signal
 from kaito.clock import wall_clock
 from kaito.kube.adapter import KubernetesAsyncioClient
 from kaito.kube.client import KubeClient
-from kaito.kube.leadership import Leadership
+from kaito.kube.leadership import LEASE_S, Leadership
 from kaito.kube.recorder import Happening, Recorder
 from kaito.logs import Event
 from kaito.operator import Operator
@@ -51,6 +51,7 @@ class Options:
     journal_dir: Path | None = None
     webhook_address: str = ""
     webhook_service: str = ""
+    identity: str = ""  # in the Lease; empty: host name and process id
 
 
 async def operate(
@@ -83,11 +84,12 @@ class _Surroundings:
         self._leadership = Leadership(
             client,
             namespace=options.namespace,
-            identity=f"{socket.gethostname()}_{os.getpid()}",
+            identity=options.identity or f"{socket.gethostname()}_{os.getpid()}",
             now=wall_clock,
             rng=Random(),
             changed=self._lead,
             on_trouble=self._lease_failed,
+            on_stand=lambda holder: self._log.info(Event.LEADERSHIP_AWAITED, holder=holder, expires_s=LEASE_S),
         )
         may_write = self._leadership.may_write if options.leader_elect else lambda _deadline_s: True
         self._operator = Operator(

@@ -10,6 +10,7 @@ from pathlib import Path
 from kaito.actors.replay import Decision, replay
 from kaito.state.journal_lines import NoJournal
 
+ROOTS_MAX = 8
 USAGE_ERROR = 1  # 2 is a decision that differs
 
 
@@ -34,16 +35,27 @@ def run(args: argparse.Namespace) -> int:
 
 def _print_all(args: argparse.Namespace, lines: object) -> int:
     count = differing = 0
+    seen: set[str] = set()
     for decision in replay(lines):  # type: ignore[arg-type]
+        seen.add(str(decision.root))
         if args.root and args.root not in (decision.root.name, str(decision.root)):
             continue
         count += 1
         differing += not decision.is_same
         if args.all or decision.now or decision.then:
             print(_json(decision) if args.output == "json" else _text(decision))
+    if args.root and not count:
+        print(f"kaito replay: no decision about {args.root!r}; {_those(sorted(seen))}", file=sys.stderr)
     if args.output == "text":
         print(f"{count} decisions, {differing} of them other than at the time")
     return 2 if differing else 0
+
+
+def _those(roots: list[str]) -> str:
+    if not roots:
+        return "the journal holds none at all: the operator was not the leader yet, or nothing had happened"
+    more = f" and {len(roots) - ROOTS_MAX} more" if len(roots) > ROOTS_MAX else ""
+    return f"there are some about {', '.join(roots[:ROOTS_MAX])}{more}"
 
 
 def _json(decision: Decision) -> str:

@@ -27,7 +27,10 @@ class LeaseLost(Exception):
 
 
 class Leadership:
-    """`changed` is called when we begin to lead, `on_trouble` when the lease can be neither read nor written."""
+    """`changed` is called when we begin to lead, `on_trouble` when the lease can be neither read nor written.
+
+    `on_stand` gets the name of whoever leads, once for each that we see to lead.
+    """
 
     def __init__(
         self,
@@ -39,9 +42,10 @@ class Leadership:
         rng: Random,
         changed: Callable[[], None] = lambda: None,
         on_trouble: Callable[[ApiError], None] = lambda _: None,
+        on_stand: Callable[[str], None] = lambda _: None,
     ) -> None:
         self._client, self._now, self._rng, self._changed = client, now, rng, changed
-        self._on_trouble = on_trouble
+        self._on_trouble, self._on_stand, self._stands_by = on_trouble, on_stand, ""
         self._ref = LEASE.ref(namespace, LOCK_NAME)
         self.machine = LeaseMachine(identity, duration_s=LEASE_S)
         self.is_leader = False
@@ -96,8 +100,10 @@ class Leadership:
                 await self._patch(version, self._spec(transitions, True), sent_s)
             case Renew(version, transitions):
                 await self._patch(version, self._spec(transitions, False), sent_s)
-            case Stand():
-                pass
+            case Stand(holder):
+                if holder != self._stands_by:
+                    self._stands_by = holder
+                    self._on_stand(holder)
 
     async def _patch(self, version: str, spec: Json, sent_s: float) -> None:
         patch = {"metadata": {"resourceVersion": version}, "spec": spec}

@@ -76,8 +76,10 @@ def run(scenario: Any) -> None:
 def test_the_second_replica_leads_only_after_the_first_gave_the_lease_back() -> None:
     async def scenario() -> None:
         cluster = Cut(clock)
+        stood: list[str] = []
         first, second = (
-            Leadership(cluster, namespace="kube-system", identity=name, now=clock, rng=Random(0)) for name in "ab"
+            Leadership(cluster, namespace="kube-system", identity=name, now=clock, rng=Random(0), on_stand=stood.append)
+            for name in "ab"
         )
         async with anyio.create_task_group() as tasks:
             scope = anyio.CancelScope()
@@ -92,11 +94,26 @@ def test_the_second_replica_leads_only_after_the_first_gave_the_lease_back() -> 
             await anyio.sleep(200)
             assert (first.is_leader, second.is_leader) == (True, False)
             assert first.may_write(anyio.current_time() + 30) and not second.may_write(anyio.current_time())
+            assert stood == ["a"], "whoever waits says so once"
             scope.cancel()
             await anyio.sleep(10)
             assert second.is_leader
             assert cluster.get(LEASE, LOCK_NAME, "kube-system")["spec"]["holderIdentity"] == "b"
             tasks.cancel_scope.cancel()
+
+    run(scenario)
+
+
+def test_a_process_of_the_same_name_takes_its_own_lease_back_at_once() -> None:
+    async def scenario() -> None:
+        cluster = Cut(clock)
+        killed, next_one = (
+            Leadership(cluster, namespace="kube-system", identity="a", now=clock, rng=Random(0)) for _ in range(2)
+        )
+        await killed._turn()  # and nothing more: no release
+        with anyio.move_on_after(0.5):
+            await next_one.run()
+        assert next_one.is_leader
 
     run(scenario)
 
