@@ -92,12 +92,8 @@ def read_body(resource: Resource, namespace: str, body: Any) -> Json:
         raise errors.bad_request(f"the body must be a JSON object, not {type(body).__name__}")
     obj: Json = copied(body)
     expected = (resource.api_version, resource.kind)
-    given = (obj.setdefault("apiVersion", expected[0]), obj.setdefault("kind", expected[1]))
-    if given != expected:
-        raise errors.bad_request(
-            f"the API version in the data ({given[0]}, kind {given[1]}) does not match the expected API version "
-            f"({expected[0]}, kind {expected[1]})"
-        )
+    check_kind({"apiVersion": expected[0], "kind": expected[1]} | obj, expected)
+    obj["apiVersion"], obj["kind"] = expected
     if not isinstance(obj.setdefault("metadata", {}), dict):
         raise errors.bad_request("metadata must be an object")
     if not resource.namespaced:
@@ -107,6 +103,16 @@ def read_body(resource: Resource, namespace: str, body: Any) -> Json:
             "the namespace of the provided object does not match the namespace sent on the request"
         )
     return obj
+
+
+def check_kind(obj: Json, expected: tuple[str, str]) -> None:
+    """Raises StatusError 400 when it is an object of another version and kind than these."""
+    given = (obj.get("apiVersion"), obj.get("kind"))
+    if given != expected:
+        raise errors.bad_request(
+            f"the API version in the data ({given[0]}, kind {given[1]}) does not match the expected API version "
+            f"({expected[0]}, kind {expected[1]})"
+        )
 
 
 def check_name(obj: Json, name: str) -> None:

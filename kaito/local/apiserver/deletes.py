@@ -9,9 +9,12 @@ from kaito.api.meta import Json
 from kaito.clock import rfc3339
 from kaito.local.apiserver.collector import FOREGROUND, NAMESPACE_KIND
 from kaito.local.apiserver.core import Core, check_preconditions, is_same
+from kaito.local.apiserver.errors import forbidden
 from kaito.local.apiserver.json_values import copied
 from kaito.local.apiserver.registry import Resource
 from kaito.local.apiserver.store import Kind, Place
+
+IMMORTAL = frozenset(("default", "kube-public", "kube-system"))  # as the real server's NamespaceLifecycle admission
 
 
 class Deletes:
@@ -24,6 +27,8 @@ class Deletes:
         """The object while something keeps it, else a Status of success."""
         core = self._core
         obj = core.find(resource, namespace, name)
+        if resource.key == NAMESPACE_KIND and name in IMMORTAL:
+            raise forbidden(resource.plural, resource.group, name, "this namespace may not be deleted")
         check_preconditions(resource, obj, options.get("preconditions") or {}, is_delete=True)
         if not dry_run:
             policy = options.get("propagationPolicy") or ("Orphan" if options.get("orphanDependents") else "Background")

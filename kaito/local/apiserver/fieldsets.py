@@ -10,7 +10,7 @@ import json
 from typing import Any, TypeAlias
 
 from kaito.api.meta import Json
-from kaito.local.apiserver.errors import internal
+from kaito.local.apiserver.errors import bad_request, internal
 from kaito.local.apiserver.merge_keys import (
     ATOMIC,
     SET,
@@ -90,10 +90,12 @@ def to_fields(paths: frozenset[Path]) -> Json:
 
 
 def from_fields(fields: Json) -> frozenset[Path]:
-    """The paths that `fieldsV1` names: its leaves, and what carries a dot."""
+    """The paths that `fieldsV1` names: its leaves, and what carries a dot. Raises StatusError 400."""
     found: set[Path] = set()
 
-    def walk(node: Json, path: Path) -> None:
+    def walk(node: Any, path: Path) -> None:
+        if not isinstance(node, dict):
+            raise bad_request(f"metadata.managedFields: fieldsV1 at {'/'.join(path)}: an object is expected")
         for key, child in node.items():
             if key == ".":
                 found.add(path)

@@ -4,8 +4,27 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
+
 from kaito.api.meta import Json
 from kaito.local.apiserver.errors import StatusError, bad_request
+
+DEPTH_MAX = 100  # far from the interpreter's limit of recursion; CRDs are the deepest objects in use, about 40
+COPIED_BYTES_MAX = 3 << 20  # of one JSON patch, as the real server: copies of copies would grow without bounds
+
+
+def check_depth(value: Json) -> None:
+    """Raises StatusError 400: a body whose nesting the encoders could not follow must not get into the store."""
+    level: list[Any] = [value]
+    for _ in range(DEPTH_MAX):
+        level = [inner for each in level for inner in _inner(each) if isinstance(inner, dict | list)]
+        if not level:
+            return
+    raise bad_request(f"the object is nested too deeply: {DEPTH_MAX} levels are the limit")
+
+
+def _inner(value: Any) -> Any:
+    return value.values() if isinstance(value, dict) else value
 
 
 def copied(value: Any) -> Any:
@@ -39,10 +58,16 @@ def json_patched(target: Json, operations: Any) -> Json:
     if not isinstance(operations, list):
         raise bad_request("json patch must be a list of operations")
     result: Any = copied(target)
+    bytes_copied = 0
     for operation in operations:
         if not isinstance(operation, dict) or not isinstance(operation.get("path"), str):
             raise bad_request(f"json patch operation needs op and path: {operation!r}")
         try:
+            if operation.get("op") == "copy":
+                bytes_copied += len(msgspec.json.encode(_at(result, _pointer(operation["from"]))))
+                if bytes_copied > COPIED_BYTES_MAX:
+                    why = f"the copies of a json patch come to more than {COPIED_BYTES_MAX} bytes"
+                    raise StatusError(413, "RequestEntityTooLarge", why)
             result = _operate(result, operation)
         except (KeyError, IndexError, ValueError, TypeError) as error:
             raise StatusError(

@@ -9,7 +9,7 @@ from kaito.api.meta import Json
 from kaito.local.apiserver import defaults, errors, schema
 from kaito.local.apiserver.collector import CRD_KIND, NAMESPACE_KIND
 from kaito.local.apiserver.custom import crd_causes, crd_defaults
-from kaito.local.apiserver.json_values import copied
+from kaito.local.apiserver.json_values import check_depth, copied
 from kaito.local.apiserver.registry import Resource
 from kaito.local.apiserver.store import Kind, Store
 from kaito.local.apiserver.validation import validate_built_in, validate_metadata
@@ -53,6 +53,7 @@ class Strategy:
 
     def decode(self, resource: Resource, obj: Json, field_validation: str, *, is_applied: bool = False) -> list[str]:
         """Drops unknown fields and fills in defaults, in place; returns warnings. Raises 400 when strict."""
+        check_depth(obj)
         _check_metadata(resource, obj["metadata"])
         removed: list[str] = []
         if resource.schema is not None:
@@ -216,6 +217,15 @@ class Strategy:
 # How metadata must look for everything behind it to work; the rest of it is the server's own.
 TEXTS: Json = {"type": "object", "additionalProperties": {"type": "string"}, "nullable": True}
 OWNERS: Json = {"type": "array", "items": {"type": "object"}, "nullable": True}
+MANAGERS: Json = {
+    "type": "array",
+    "nullable": True,
+    "items": {
+        "type": "object",
+        "properties": {name: {"type": "string"} for name in ("manager", "operation", "subresource", "time")}
+        | {"fieldsV1": {"type": "object", "nullable": True}},
+    },
+}
 METADATA: Json = {
     "type": "object",
     "properties": {
@@ -223,7 +233,7 @@ METADATA: Json = {
         "annotations": TEXTS,
         "finalizers": {"type": "array", "items": {"type": "string"}, "nullable": True},
         "ownerReferences": OWNERS,
-        "managedFields": OWNERS,
+        "managedFields": MANAGERS,
         **{name: {"type": "string", "nullable": True} for name in
            ("name", "generateName", "namespace", "uid", "resourceVersion")},
     },

@@ -10,10 +10,10 @@ from kaito.api.meta import Json
 from kaito.api.quantity import parse_quantity
 from kaito.local.apiserver.errors import invalid_value, required, shown
 
-LABEL = re.compile(r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$")
-LABEL_1035 = re.compile(r"^[a-z]([-a-z0-9]*[a-z0-9])?$")
-SUBDOMAIN = re.compile(r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$")
-LABEL_VALUE = re.compile(r"^(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])?$")
+LABEL = re.compile(r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?\Z")
+LABEL_1035 = re.compile(r"^[a-z]([-a-z0-9]*[a-z0-9])?\Z")
+SUBDOMAIN = re.compile(r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*\Z")
+LABEL_VALUE = re.compile(r"^(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])?\Z")
 SUBDOMAIN_WHY = (
     "a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' or '.', and must start and "
     "end with an alphanumeric character (e.g. 'example.com', regex used for validation is "
@@ -34,20 +34,32 @@ LABEL_VALUE_WHY = (
     "end with an alphanumeric character (e.g. 'MyValue',  or 'my_value',  or '12345', regex used for validation is "
     "'(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])?')"
 )
+QUALIFIED = re.compile(r"^([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]\Z")
+QUALIFIED_WHY = (
+    "must consist of alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric character "
+    "(e.g. 'MyName',  or 'my.name',  or '123-abc', regex used for validation is "
+    "'([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]')"
+)
+ANNOTATION_BYTES_MAX = 256 << 10
 STATEFUL_SET_MUTABLE = ("replicas", "ordinals", "template", "updateStrategy", "revisionHistoryLimit",
                         "persistentVolumeClaimRetentionPolicy", "minReadySeconds")  # fmt: skip
 WORKLOADS = ("StatefulSet", "Deployment", "ReplicaSet", "DaemonSet")
 
 
 def validate_metadata(obj: Json, emulate: tuple[int, int]) -> list[Json]:
-    """Names, labels, owner references and finalizers."""
+    """Names, labels, annotations, owner references and finalizers."""
     metadata, kind = obj["metadata"], obj["kind"]
     causes = _name(str(metadata.get("name", "")), kind, emulate)
     for key, value in (metadata.get("labels") or {}).items():
         if not isinstance(value, str) or len(value) > 63 or not LABEL_VALUE.match(value):
             causes.append(invalid_value("metadata.labels", value, LABEL_VALUE_WHY))
-        if len(key.rpartition("/")[2]) > 63:
-            causes.append(invalid_value("metadata.labels", key, "name part must be no more than 63 characters"))
+        causes += _qualified_name("metadata.labels", key)
+    annotations = metadata.get("annotations") or {}
+    for key in annotations:
+        causes += _qualified_name("metadata.annotations", key.lower())
+    if sum(len(key.encode()) + len(str(value).encode()) for key, value in annotations.items()) > ANNOTATION_BYTES_MAX:
+        why = f"Too long: may not be more than {ANNOTATION_BYTES_MAX} bytes"
+        causes.append({"reason": "FieldValueTooLong", "message": why, "field": "metadata.annotations"})
     for index, owner in enumerate(metadata.get("ownerReferences") or ()):
         for field in ("apiVersion", "kind", "name", "uid"):
             if not owner.get(field):
@@ -61,6 +73,21 @@ def validate_metadata(obj: Json, emulate: tuple[int, int]) -> list[Json]:
         if is_core and "/" not in name and name not in ("foregroundDeletion", "orphan", "kubernetes"):
             why = "name is neither a standard finalizer name nor is it fully qualified"
             causes.append(invalid_value("metadata.finalizers", name, why))
+    return causes
+
+
+def _qualified_name(field: str, key: str) -> list[Json]:
+    """What is wrong with the key of a label or an annotation: `name` or `prefix/name`."""
+    prefix, slash, name = key.rpartition("/")
+    causes = []
+    if len(name) > 63:
+        causes.append(invalid_value(field, key, "name part must be no more than 63 characters"))
+    if not QUALIFIED.match(name):
+        causes.append(
+            invalid_value(field, key, f"name part {QUALIFIED_WHY}" if name else "name part must be non-empty")
+        )
+    if slash and (len(prefix) > 253 or not SUBDOMAIN.match(prefix)):
+        causes.append(invalid_value(field, key, f"prefix part {SUBDOMAIN_WHY}"))
     return causes
 
 

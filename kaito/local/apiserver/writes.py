@@ -7,7 +7,15 @@ from typing import Any
 from kaito.api.meta import Json
 from kaito.local.apiserver import errors, ownership
 from kaito.local.apiserver.collector import CRD_KIND
-from kaito.local.apiserver.core import Core, check_name, check_patched_uid, check_preconditions, is_same, read_body
+from kaito.local.apiserver.core import (
+    Core,
+    check_kind,
+    check_name,
+    check_patched_uid,
+    check_preconditions,
+    is_same,
+    read_body,
+)
 from kaito.local.apiserver.custom import establish
 from kaito.local.apiserver.json_values import copied, json_patched, merged
 from kaito.local.apiserver.ownership import Writer
@@ -90,6 +98,7 @@ class Writes:
         is_scale = writer.subresource == "scale"
         shown = as_scale(resource, old) if is_scale else self._core.out(resource, old)
         new = _patched(resource, shown, body, content_type)
+        check_kind(new, (shown["apiVersion"], shown["kind"]))
         if is_scale:
             check_preconditions(resource, old, new["metadata"])
             return self._scale(resource, old, new, writer, dry_run, field_validation)

@@ -61,7 +61,9 @@ class Guard:
         if request.path in OPEN_PATHS:
             return
         scheme, _, given = request.headers.get("Authorization", "").partition(" ")
-        if scheme.lower() != "bearer" or not hmac.compare_digest(given.strip().encode(), self._token):
+        if scheme.lower() != "bearer" or not hmac.compare_digest(
+            given.strip().encode(errors="surrogateescape"), self._token
+        ):
             raise StatusError(401, "Unauthorized", "Unauthorized")
 
     async def _bounded(self, request: web.Request) -> web.StreamResponse:

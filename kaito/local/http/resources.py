@@ -15,7 +15,7 @@ from kaito.local.apiserver import APPLY_PATCH, ApiServer, Resource, StatusError
 from kaito.local.apiserver.errors import bad_request, method_not_allowed, no_such_resource
 from kaito.local.http import query as queries
 from kaito.local.http.admission import Admission
-from kaito.local.http.bodies import PATCHES, Shape, decode, shape_of
+from kaito.local.http.bodies import PATCHES, Shape, decoded, shape_of
 from kaito.local.http.protobuf import PROTOBUF, decode_protobuf
 from kaito.local.http.respond import answer
 from kaito.local.http.tables import PARTIAL, as_partial, as_table
@@ -130,7 +130,7 @@ class ResourceVerbs:
     async def _patch(self, request: web.Request, resource: Resource, target: Target) -> web.StreamResponse:
         shape = shape_of(request.headers.get("Accept", ""), OBJECT_SHAPES)
         content_type = request.content_type
-        body = decode(await request.read(), content_type, accepted=PATCHES)
+        body = await decoded(await request.read(), content_type, accepted=PATCHES)
         is_apply = content_type == APPLY_PATCH
         is_there = self._server.store.get(resource.key, (target.namespace, target.name)) is not None
         change = partial(
@@ -189,7 +189,7 @@ async def read_object(request: web.Request) -> Json:
     data = await request.read()
     if request.content_type == PROTOBUF:
         return decode_protobuf(data)
-    body: Any = decode(data, request.headers.get("Content-Type", ""))
+    body: Any = await decoded(data, request.headers.get("Content-Type", ""))
     if not isinstance(body, dict):
         raise StatusError(400, "BadRequest", f"the body must be an object, not {type(body).__name__}")
     return body

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from kaito.local.apiserver import JSON_PATCH, MERGE_PATCH, STRATEGIC_PATCH, Admission, StatusError
+from kaito.local.apiserver.json_values import DEPTH_MAX
 from tests.unit.local.apiserver.core import (
     config_map,
     find,
@@ -381,3 +382,78 @@ def test_dry_run_changes_nothing() -> None:
     before = server.dump()
     assert server.create(maps, "default", config_map("a"), dry_run=True)["metadata"]["uid"]
     assert server.dump() == before
+
+
+def test_what_is_nested_too_deeply_for_the_encoders_never_gets_into_the_store() -> None:
+    server = make_server()
+    spaces = install_workspaces(server)
+    inner: Any = 1
+    for _ in range(DEPTH_MAX):
+        inner = {"a": inner}
+    with pytest.raises(StatusError, match="nested too deeply") as caught:
+        server.create(spaces, "default", workspace() | {"inference": {"template": inner}})
+    assert caught.value.code == 400
+    server.create(spaces, "default", workspace() | {"inference": {"template": {"a": {}}}})
+    deeper = [{"op": "copy", "from": "/inference/template", "path": "/inference/template/a"}]
+    with pytest.raises(StatusError, match="nested too deeply"):
+        server.patch(spaces, "default", "ws", deeper * DEPTH_MAX, JSON_PATCH)
+
+
+def test_copies_of_copies_in_a_json_patch_are_bounded() -> None:
+    server = make_server()
+    maps = find(server, "configmaps")
+    server.create(maps, "default", config_map("a", x="y" * 1_000))
+    doubling = [{"op": "copy", "from": "/data", "path": f"/data/x{n}"} for n in range(40)]
+    with pytest.raises(StatusError) as caught:
+        server.patch(maps, "default", "a", doubling, JSON_PATCH)
+    assert (caught.value.code, caught.value.reason) == (413, "RequestEntityTooLarge")
+
+
+@pytest.mark.parametrize("patch", [{"kind": "Pod"}, {"apiVersion": "v1"}, {"kind": None}])
+def test_a_patch_cannot_make_an_object_one_of_another_kind(patch: Any) -> None:
+    server = make_server()
+    spaces = install_workspaces(server)
+    server.create(spaces, "default", workspace())
+    with pytest.raises(StatusError, match="does not match the expected API version") as caught:
+        server.patch(spaces, "default", "ws", patch, MERGE_PATCH)
+    assert caught.value.code == 400
+
+
+@pytest.mark.parametrize("fields", [{"f:x": [1]}, {"f:x": {"f:y": "z"}}, 5])
+def test_managed_fields_that_are_none_are_refused(fields: Any) -> None:
+    server = make_server()
+    maps = find(server, "configmaps")
+    server.create(maps, "default", config_map("a"))
+    patch = {"metadata": {"managedFields": [{"manager": "m", "operation": "Update", "fieldsV1": fields}]}}
+    with pytest.raises(StatusError, match="managedFields") as caught:
+        server.patch(maps, "default", "a", patch, MERGE_PATCH)
+    assert caught.value.code == 400
+
+
+@pytest.mark.parametrize(
+    ("metadata", "why"),
+    [
+        ({"labels": {"a b": "c"}}, "name part must consist of"),
+        ({"name": "a\n"}, "RFC 1123"),
+        ({"labels": {"a": "c\n"}}, "a valid label must"),
+        ({"labels": {"": "c"}}, "name part must be non-empty"),
+        ({"labels": {"a b/c": "d"}}, "prefix part"),
+        ({"labels": {"a/b/c": "d"}}, "prefix part"),
+        ({"annotations": {"a b": "c"}}, "name part must consist of"),
+        ({"annotations": {"a": "x" * (256 << 10)}}, "Too long: may not be more than 262144 bytes"),
+    ],
+)
+def test_names_and_keys_and_size_of_labels_and_annotations_are_checked(metadata: Any, why: str) -> None:
+    server = make_server()
+    maps = find(server, "configmaps")
+    with pytest.raises(StatusError, match=why) as caught:
+        server.create(maps, "default", {"metadata": {"name": "a", **metadata}})
+    assert caught.value.code == 422
+
+
+@pytest.mark.parametrize("name", ["default", "kube-system"])
+def test_the_namespaces_that_every_cluster_has_cannot_be_deleted(name: str) -> None:
+    server = make_server()
+    with pytest.raises(StatusError, match="this namespace may not be deleted") as caught:
+        server.delete(find(server, "namespaces"), "", name)
+    assert caught.value.code == 403

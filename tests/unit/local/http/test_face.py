@@ -293,3 +293,43 @@ async def lines_of(api: Any, path: str, **headers: str) -> list[Any]:
     async with api.request("GET", path, headers=headers) as found:
         assert found.status == 200
         return [json.loads(line) async for line in found.content]
+
+
+async def test_a_token_of_any_bytes_is_no_token() -> None:
+    async with face() as api:
+        found = await api.ask("GET", "/api", None, Authorization="Bearer \udcff\udcfe")
+        assert found[0] == 401
+
+
+@pytest.mark.parametrize(
+    ("body", "why"),
+    [("[" * 100_000, "levels deep"), ("a: &x [1]\nb: *x", "anchors"), ("a: !!python/name:os.system", "constructor")],
+)
+async def test_yaml_that_would_take_all_memory_or_run_code_is_refused(body: str, why: str) -> None:
+    async with face() as api:
+        async with api.request("POST", MAPS, data=body, headers={"Content-Type": "application/yaml"}) as found:
+            assert (found.status, why in (await found.json())["message"]) == (400, True)
+
+
+async def test_yaml_becomes_what_json_can_say() -> None:
+    async with face() as api:
+        body = "metadata: {name: a, labels: {1: a}}\ndata: {day: 2026-01-01}"
+        async with api.request("POST", MAPS, data=body, headers={"Content-Type": "application/yaml"}) as found:
+            made = await found.json()
+        assert (found.status, made["metadata"]["labels"], made["data"]) == (201, {"1": "a"}, {"day": "2026-01-01"})
+
+
+async def test_a_large_body_of_yaml_does_not_keep_others_waiting() -> None:
+    async with face() as api:
+        body = "a: [" + "x, " * 400_000 + "]"
+        over: list[int] = []
+
+        async def send() -> None:
+            async with api.request("POST", MAPS, data=body, headers={"Content-Type": "application/yaml"}) as found:
+                over.append(found.status)
+
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(send)
+            while not over:  # decoding goes on in a thread: others are answered as long as it lasts
+                assert (await api.ask("GET", "/api"))[0] == 200
+        assert over == [422] or over == [400]
