@@ -16,10 +16,11 @@ from typing import Any
 
 import yaml
 
+from kaito.inference.chat_templates import own_template
 from kaito.inference.flags import BY_NAME, FLAGS, RETIRED, Flag, convert
 from kaito.inference.settings import Limits, ModelSettings, ServerSettings
 
-CONFIG_FLAG = "kaito-config-file"
+CONFIG_FLAG, TEMPLATE_FLAG = "kaito-config-file", "chat-template"
 DEFAULT_PORT = 5000
 
 
@@ -137,6 +138,8 @@ def _settings(given: list[Given], environment: Mapping[str, str]) -> ServerSetti
             chosen[negated] = Given(negated, False, entry.source)
         else:
             chosen[entry.name] = entry
+    if (template := chosen.get(TEMPLATE_FLAG)) and isinstance(template.value, str):
+        chosen[TEMPLATE_FLAG] = Given(TEMPLATE_FLAG, own_template(template.value), template.source)
     fields: dict[str, dict[str, Any]] = {"server": {}, "model": {}, "limits": {}}
     for flag in FLAGS:
         if found := chosen.get(flag.name):

@@ -41,7 +41,7 @@ FLAGS: tuple[Flag, ...] = (
     Flag("enable-prefix-caching", "model", "prefix_caching", "bool", "share equal prompt beginnings", True),
     Flag("trust-remote-code", "model", "trust_remote_code", "bool", "run code that comes with the model", True),
     Flag("download-dir", "model", "download_dir", "text", "where downloaded weights are kept", True),
-    Flag("chat-template", "model", "chat_template", "text", "a Jinja file, or the template itself", True),
+    Flag("chat-template", "model", "chat_template", "text", "a Jinja file, a name of ours, or the template", True),
     Flag("trust-request-chat-template", "model", "trusts_request_template", "bool", "requests may bring some", True),
     Flag("seed", "model", "seed", "int", "of requests that name none", True),
     Flag("runner", "model", "runner", "text", "generate, or pooling for embeddings; auto: as the model is",

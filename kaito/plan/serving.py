@@ -106,6 +106,7 @@ def _command(s: Snapshot, root: RootMeta, ws: Workspace, sizing: Sizing, preset:
         tokenizer_mode=preset.tokenizer_mode,
         tool_parser=preset.tool_parser,
         reasoning_parser=preset.reasoning_parser,
+        chat_template=preset.chat_template,
         download_dir=weights.download_dir,
     )
     return inference_command(

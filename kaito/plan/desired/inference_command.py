@@ -17,6 +17,16 @@ ADAPTERS_PATH = "/mnt/adapter"
 
 # Architectures whose hybrid KV cache (or attention sinks) LMCache cannot offload to host memory.
 NO_KV_OFFLOAD_PREFIXES = ("NemotronH", "Gemma4", "Qwen3_5", "DeepseekV4", "DeepseekV32", "GptOssForCausalLM")
+# What some architectures need of vLLM, or are better with. FlashInfer's prefill of Qwen's gated delta networks is known
+# to hang (vllm-project/vllm, "Qwen3.5 Inference TimeoutError with flashinfer gdn backend"); the sparse attention of
+# DeepSeek V4 and GLM 5.2 has kernels for an 8-bit cache; MiniMax M2 has more experts than one GPU should slice.
+ARCHITECTURE_FLAGS: dict[str, tuple[str, ...]] = {
+    "DeepseekV4ForCausalLM": ("--kv-cache-dtype=fp8",),
+    "GlmMoeDsaForCausalLM": ("--kv-cache-dtype=fp8",),
+    "MiniMaxM2ForCausalLM": ("--enable-expert-parallel",),
+    "Qwen3_5ForConditionalGeneration": ("--gdn-prefill-backend=triton",),
+    "Qwen3_5MoeForConditionalGeneration": ("--gdn-prefill-backend=triton",),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +42,7 @@ class ModelFlags:
     tokenizer_mode: str = ""
     tool_parser: str = ""
     reasoning_parser: str = ""
-    kv_cache_dtype: str = ""
+    chat_template: str = ""  # one of our own, by name; empty: the tokenizer's
     download_dir: str = ""
 
 
@@ -87,11 +97,12 @@ def _model_flags(model: ModelFlags) -> list[str]:
         ("load-format", model.load_format),
         ("config-format", model.config_format),
         ("tokenizer-mode", model.tokenizer_mode),
-        ("kv-cache-dtype", model.kv_cache_dtype),
         ("reasoning-parser", model.reasoning_parser),
         ("tool-call-parser", model.tool_parser),
+        ("chat-template", model.chat_template),
     ]
     given = [f"--{name}={value}" for name, value in flags if value]
+    given += ARCHITECTURE_FLAGS.get(model.architecture, ())
     return [*given, "--enable-auto-tool-choice"] if model.tool_parser else given
 
 

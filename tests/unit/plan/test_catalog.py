@@ -16,6 +16,7 @@ from kaito.plan.catalog import (
     similar_skus,
     skus,
 )
+from kaito.plan.pods.probes import startup_failures
 
 DERIVED = Path(__file__).parent / "derived.csv"
 
@@ -29,6 +30,17 @@ def test_derived_numbers_are_upstreams_for_all_sixty_models() -> None:
     found = {p.model_id: (p.disk_gib, p.attention, p.bytes_per_token) for p in presets().values()}
     assert len(found) == 60
     assert found == expected
+
+
+def test_parsers_and_start_times_are_upstreams_but_for_phi_4_mini_whose_parser_upstream_misses() -> None:
+    with DERIVED.open() as file:
+        told = {
+            row["model_id"]: (row["tool_parser"], row["reasoning_parser"], int(row["startup_failures"]))
+            for row in csv.DictReader(file)
+        }
+    told["microsoft/Phi-4-mini-instruct"] = ("phi4_mini_json", "", 180)
+    found = presets().values()
+    assert {p.model_id: (p.tool_parser, p.reasoning_parser, startup_failures(p.weights_gib)) for p in found} == told
 
 
 def test_every_model_is_found_by_id_by_short_name_and_by_alias_in_any_case() -> None:
