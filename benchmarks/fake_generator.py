@@ -10,7 +10,7 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from kaito.inference.generation import Delta, Guide, Job, ModelInfo
+from kaito.inference.generation import Delta, GpuMemory, Guide, Job, ModelInfo
 
 WORDS = [f" word{n}" for n in range(64)]
 
@@ -48,11 +48,15 @@ class FakeGenerator:
         self.script = list(script)
         self.info = ModelInfo(root="fake", context_tokens=1 << 20)
         self.tokenizer = FakeTokenizer()
+        self.gpus: list[GpuMemory] = []
         self._running: dict[str, tuple[Job, int]] = {}
         self._is_stepping = False
 
     def count(self) -> tuple[int, int]:
         return len(self._running), 0
+
+    def gpu_memory(self) -> list[GpuMemory]:
+        return self.gpus
 
     async def check_guide(self, guide: Guide) -> None:
         pass

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 import psutil
 import uvloop
 
-from benchmarks.engine_overhead import engine_overhead
+from benchmarks.engine_overhead import Load, engine_overhead
 from benchmarks.serving_load import run
 
 SERVERS = {"ours": "benchmarks.peers.ours", "fastapi": "benchmarks.peers.fastapi_app", "bare": "benchmarks.peers.bare"}
@@ -121,7 +121,7 @@ def main() -> None:
         "us_per_request_fastapi": round(fastapi["us_per_request"], 1),
         "first_chunk_p99_ms": round(ours["first_chunk_p99_ms"], 2),
         "rss_mb": round(ours["rss_mb"], 1),
-        **uvloop.run(engine_overhead(arguments.rounds)),
+        **uvloop.run(engine_overhead(arguments.rounds, Load())),
     }
     print(json.dumps(last))
 

@@ -132,7 +132,7 @@ class Service:
 
     def __init__(self, generator: FakeGenerator) -> None:
         self.generator = generator
-        self.metrics = TokenMetrics("fake", generator.count)
+        self.metrics = TokenMetrics("fake", generator.count, generator.gpu_memory)
         self.slots = asyncio.Semaphore(generator.slots)
         self.waiting = 0
 

@@ -121,6 +121,14 @@ class ModelInfo:
     defaults: Mapping[str, Any] = field(default_factory=dict)
 
 
+class GpuMemory(msgspec.Struct, frozen=True):
+    """Of one device, everybody's on it: what is taken, and all there is."""
+
+    device: str
+    used_bytes: int
+    total_bytes: int
+
+
 class LoadedModel(Protocol):
     """What every model in memory says of itself. Called on the event loop."""
 
@@ -141,6 +149,9 @@ class LoadedModel(Protocol):
 
     def count(self) -> tuple[int, int]:
         """(running, waiting) sequences or inputs."""
+
+    def gpu_memory(self) -> list[GpuMemory]:
+        """Of the devices that it is on; none on a CPU."""
 
     async def stop(self) -> None:
         """Ends what still runs or waits, each with an error, and frees the device."""

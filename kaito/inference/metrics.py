@@ -8,8 +8,10 @@ from functools import partial
 from time import monotonic
 
 from prometheus_client import CollectorRegistry, Gauge, generate_latest
+from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
 
-from kaito.inference.generation import Delta
+from kaito.inference.generation import Delta, GpuMemory
 from kaito.web.tally import Spread, Tallies, Tally
 
 # Seconds; vLLM's buckets, so that dashboards made for it fit.
@@ -31,8 +33,10 @@ LENGTH_BUCKETS = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10000, 2
 class TokenMetrics:
     """Observed on the event loop."""
 
-    def __init__(self, model: str, count: Callable[[], tuple[int, int]]) -> None:
-        """`count`: (running, waiting) sequences, asked when the metrics are read."""
+    def __init__(
+        self, model: str, count: Callable[[], tuple[int, int]], gpu_memory: Callable[[], list[GpuMemory]]
+    ) -> None:
+        """Both are asked when the metrics are read. `count`: (running, waiting) sequences."""
         self.registry = CollectorRegistry()
         labels = {"model_name": model, "engine": "0"}
         for place, name, text in (
@@ -52,6 +56,7 @@ class TokenMetrics:
         self.success = Tally("vllm:request_success", "Sequences that ended", "finished_reason", ("stop", "length"))
         members: list[Tally | Spread] = [self.prompt_tokens, self.generation_tokens, self.success, *times, *lengths]
         Tallies(labels, members, self.registry)
+        self.registry.register(_Gpus(gpu_memory))
 
     def started(self, prompt_tokens: int) -> Observed:
         return Observed(self, prompt_tokens, monotonic())
@@ -66,6 +71,24 @@ class TokenMetrics:
 
     def exposition(self) -> bytes:
         return generate_latest(self.registry)
+
+
+class _Gpus(Collector):
+    """No samples on a CPU."""
+
+    def __init__(self, gpu_memory: Callable[[], list[GpuMemory]]) -> None:
+        self._gpu_memory = gpu_memory
+
+    def describe(self) -> list[Metric]:
+        return []  # a registry asks for the names first, and the device need not be asked for them
+
+    def collect(self) -> list[Metric]:
+        used = GaugeMetricFamily("kaito_gpu_memory_used_bytes", "GPU memory taken, by anybody", labels=["device"])
+        total = GaugeMetricFamily("kaito_gpu_memory_total_bytes", "GPU memory in all", labels=["device"])
+        for found in self._gpu_memory():
+            used.add_metric([found.device], found.used_bytes)
+            total.add_metric([found.device], found.total_bytes)
+        return [used, total]
 
 
 def _at(count: Callable[[], tuple[int, int]], place: int) -> float:

@@ -20,7 +20,7 @@ from kaito.clock import rfc3339, wall_clock
 from kaito.inference.engine import Call, Engine, Operation
 from kaito.inference.serving_state import ServingState
 from kaito.logs import Event
-from kaito.web.openai.errors import ApiError
+from kaito.web.openai.errors import ApiError, internal
 from kaito.web.sse import EventDecoder
 
 INPUT_TOKENS, OUTPUT_TOKENS = 2048, 256
@@ -118,6 +118,7 @@ async def _ask(
     samples: Samples,
     clock: Callable[[], float],
 ) -> None:
+    """Raises ApiError for an answer that fails, also in its midst."""
     body = {
         "model": model,
         "prompt": prompt,
@@ -137,6 +138,8 @@ async def _ask(
         for event in decoder.feed(data):
             if event.data == "[DONE]":
                 continue
+            if event.data.startswith('{"error"'):
+                raise internal(str(json.loads(event.data)["error"]["message"]))
             if last:
                 samples.next_s.append(now - last)
             else:
@@ -146,6 +149,8 @@ async def _ask(
     reply = await engine.run(Operation.COMPLETIONS, json.dumps(body).encode(), Call(request_id))
     assert not isinstance(reply, bytes)
     await reply.pump(write)
+    if not last:
+        raise internal("the engine ended an answer without a token")  # asked again and again it would never end
 
 
 def _tokens(engine: Engine) -> float:

@@ -10,6 +10,7 @@ import signal
 import socket
 import subprocess
 import time
+import tomllib
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
@@ -132,7 +133,7 @@ def _server(command: list[str], log: Path) -> Iterator[Served]:
 def start(command: list[str], log: Path, **environment: str) -> subprocess.Popen[bytes]:
     """vLLM's interpreter with these arguments, in a session of its own."""
     environment = os.environ | {
-        "PYTHONPATH": str(ROOT),
+        "PYTHONPATH": f"{ROOT}:{entry_points(log.parent)}",
         "VLLM_CPU_KVCACHE_SPACE": "1",
         "VLLM_CPU_OMP_THREADS_BIND": "nobind",
         "HF_HUB_OFFLINE": "1",
@@ -141,6 +142,18 @@ def start(command: list[str], log: Path, **environment: str) -> subprocess.Popen
         return subprocess.Popen(
             [PYTHON, *command], env=environment, cwd=log.parent, stdout=output, stderr=output, start_new_session=True
         )
+
+
+def entry_points(folder: Path, **platforms: str) -> Path:
+    """What an installed kaito tells vLLM, and platforms: in vLLM's environment this checkout is not installed."""
+    plugins = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["entry-points"]
+    plugins["vllm.platform_plugins"] = platforms
+    dist = folder / "kaito_plugins-0.dist-info"
+    dist.mkdir(exist_ok=True)
+    (dist / "METADATA").write_text("Metadata-Version: 2.1\nName: kaito-plugins\nVersion: 0\n")
+    groups = [[f"[{group}]", *(f"{name} = {where}" for name, where in each.items())] for group, each in plugins.items()]
+    (dist / "entry_points.txt").write_text("\n".join(line for group in groups for line in group) + "\n")
+    return folder
 
 
 def stop(process: subprocess.Popen[bytes]) -> None:

@@ -33,7 +33,7 @@ class EmbeddingServing:
     def __init__(self, embedder: Embedder, settings: ModelSettings) -> None:
         self.embedder = embedder
         self._served = Served(embedder.info, settings)
-        self._metrics = TokenMetrics(self._served.names[0], embedder.count)
+        self._metrics = TokenMetrics(self._served.names[0], embedder.count, embedder.gpu_memory)
 
     @property
     def name(self) -> str:

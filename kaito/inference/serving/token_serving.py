@@ -43,7 +43,7 @@ class TokenServing:
     def __init__(self, generator: Generator, settings: ModelSettings) -> None:
         self.generator = generator
         self._served = Served(generator.info, settings)
-        self._metrics = TokenMetrics(self._served.names[0], generator.count)
+        self._metrics = TokenMetrics(self._served.names[0], generator.count, generator.gpu_memory)
         self._settings = settings
         self._marks = REASONING_PARSERS.get(settings.reasoning_parser)
         _tell_unknown_parsers(settings)

@@ -121,11 +121,13 @@ def _parallel_flags(model: ModelFlags, parallelism: Parallelism, is_sliced: bool
 def _on_many_nodes(server: list[str], leader_address: str) -> list[str]:
     """Pod 0 starts Ray's head and becomes the server (`exec`: it gets the signals); the others join until told to stop.
 
-    `"$@"` carries the server's arguments past the shell unparsed. A worker whose leader restarts joins again.
+    `"$@"` carries the server's arguments past the shell unparsed. A worker whose leader restarts joins again. The shell
+    is process 1, which no signal ends that it does not handle: without the trap a worker would outlast its grace.
     """
-    script = (
-        'if [ "${POD_NAME##*-}" = 0 ]; then '
-        f'ray start --head --port={RAY_PORT} --disable-usage-stats && exec "$@"; '
-        f"else until ray start --block --address={leader_address}:{RAY_PORT}; do sleep 5; done; fi"
+    lead = f'ray start --head --port={RAY_PORT} --disable-usage-stats && exec "$@"'
+    join = (
+        "trap 'kill $! 2>/dev/null; wait; exit 0' TERM INT; "
+        f"while :; do ray start --block --address={leader_address}:{RAY_PORT} & wait $!; sleep 5 & wait $!; done"
     )
+    script = f'if [ "${{POD_NAME##*-}}" = 0 ]; then {lead}; else {join}; fi'
     return ["/bin/sh", "-c", script, "kaito-inference", *server]

@@ -5,15 +5,18 @@ from __future__ import annotations
 import asyncio
 import gzip
 import json
+import re
 import ssl
 from pathlib import Path
 
 import openai
 import pytest
+import structlog
 import trustme
 from aiohttp import web
 
 from kaito.inference.engine import Write
+from kaito.inference.generation import GpuMemory
 from kaito.inference.settings import Limits
 from kaito.web.tracing import open_tracing
 from tests.unit.inference.harness import NAME, Served, serving
@@ -319,3 +322,22 @@ async def test_metrics_have_vllms_names_and_true_counts():
             'vllm:request_success_total{engine="0",finished_reason="length",model_name="fake"} 1.0',
         ):
             assert line in text, text
+
+
+async def test_gpu_memory_is_in_bytes_and_absent_on_a_cpu():
+    async with serving() as served:
+        assert "kaito_gpu_memory_used_bytes{" not in (await served.ask("GET", "/metrics"))[2]
+        served.generator.gpus = [GpuMemory("cuda:0", 20 << 30, 80 << 30)]
+        _, _, text = await served.ask("GET", "/metrics")
+        found = dict(re.findall(r'^kaito_gpu_memory_(\w+)_bytes\{device="cuda:0"\} (\S+)$', text, re.M))
+        assert {name: float(value) for name, value in found.items()} == {"used": 20 << 30, "total": 80 << 30}
+
+
+@pytest.mark.parametrize("logs_content", [False, True])
+async def test_what_is_asked_is_in_the_log_only_where_that_was_asked_for(logs_content: bool):
+    async with serving(logs_content=logs_content) as served:
+        with structlog.testing.capture_logs() as lines:
+            for options in ({}, {"stream": True}, {"temperature": "hot"}):
+                body = CHAT | {"messages": [{"role": "user", "content": "a secret"}]} | options
+                await served.ask("POST", "/v1/chat/completions", json=body)
+    assert ("a secret" in json.dumps(lines, default=str)) is logs_content

@@ -16,10 +16,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from kaito.inference.engines.transformers.memory import out_of_memory_while_running
+from kaito.inference.engines.transformers.memory import gpu_memory, out_of_memory_while_running
 from kaito.inference.engines.transformers.pooling import Head
 from kaito.inference.engines.transformers.tokenizer import HfTokenizer
-from kaito.inference.generation import ModelInfo, Tokenizer
+from kaito.inference.generation import GpuMemory, ModelInfo, Tokenizer
 from kaito.inference.settings import ModelSettings
 from kaito.web.openai.errors import ApiError, internal, unavailable
 
@@ -101,6 +101,9 @@ class TransformersEmbedder:
 
     def count(self) -> tuple[int, int]:
         return len(self._running), len(self._waiting)
+
+    def gpu_memory(self) -> list[GpuMemory]:
+        return gpu_memory(self._loaded.model.device)
 
     async def tokens(self, texts: list[str], *, add_special_tokens: bool, keep: int | None) -> list[list[int]]:
         head = self._loaded.head

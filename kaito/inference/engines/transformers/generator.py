@@ -13,11 +13,11 @@ import torch
 from kaito.inference.engines.transformers.adapters import AdapterError, Adapters
 from kaito.inference.engines.transformers.guided import Grammars
 from kaito.inference.engines.transformers.loading import Loaded
-from kaito.inference.engines.transformers.memory import out_of_memory_while_running
+from kaito.inference.engines.transformers.memory import gpu_memory, out_of_memory_while_running
 from kaito.inference.engines.transformers.outbox import Outbox
 from kaito.inference.engines.transformers.scoring import prompt_logprobs
 from kaito.inference.engines.transformers.sequence import Sequence
-from kaito.inference.generation import Failure, Guide, Job, ModelInfo, Tokenizer, TokenLogprob
+from kaito.inference.generation import Failure, GpuMemory, Guide, Job, ModelInfo, Tokenizer, TokenLogprob
 from kaito.inference.settings import ModelSettings
 from kaito.web.openai.errors import invalid
 
@@ -110,6 +110,9 @@ class TransformersGenerator:
         sequences = list(self._board.sequences.values())
         started = sum(1 for sequence in sequences if sequence.is_started)
         return started, len(sequences) - started
+
+    def gpu_memory(self) -> list[GpuMemory]:
+        return gpu_memory(self._loaded.model.device)
 
     async def check_guide(self, guide: Guide) -> None:
         await asyncio.to_thread(self._grammars.compile, guide)

@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 
+from kaito.inference.generation import GpuMemory
 from kaito.inference.settings import ModelSettings
 
 CPU_SHARE = 0.25  # of what is free: weights and cache share the machine with everything else
@@ -37,6 +38,14 @@ def _budget_bytes(device: torch.device, utilization: float | None) -> int:
         return max(int(total * share - used) - RESERVED_BYTES, 0)
     free = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") if hasattr(os, "sysconf") else CPU_BYTES_MAX
     return min(int(float(free) * CPU_SHARE), CPU_BYTES_MAX)
+
+
+def gpu_memory(device: torch.device) -> list[GpuMemory]:
+    """As the driver has it: other processes' and the allocator's own reserve included."""
+    if device.type != "cuda":
+        return []
+    free, total = torch.cuda.mem_get_info(device)
+    return [GpuMemory(str(device), total - free, total)]
 
 
 def out_of_memory_while_running(error: BaseException) -> str:

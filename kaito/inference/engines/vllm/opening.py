@@ -33,11 +33,8 @@ async def open_vllm(settings: ServerSettings, report: Report) -> Engine:
     report(Progress("starting the engine"))
     opened = AsyncExitStack()
     try:
-        # Ray hands the engine's environment on to other machines, where the handler's file is not.
-        is_local = args.distributed_executor_backend != "ray"
-        async with told_stages(report, is_inherited=is_local) as (folder, handler):
-            with internals.log_handler(folder, handler):
-                client = await opened.enter_async_context(internals.open_engine(args))
+        async with told_stages(report):
+            client = await opened.enter_async_context(internals.open_engine(args))
             engine = VllmEngine(client, await internals.open_serving(client, args), opened, located.note)
             await engine.list_models()
         return engine

@@ -1,7 +1,7 @@
 """How far vLLM's start is. Its engine runs in processes of its own, and says where it is in their logs alone.
 
-So a log handler of ours joins vLLM's own in every process of this machine, and tells the stages that it recognises to
-a datagram socket of the server's. vLLM imports this module where it sets its logs up: it imports nothing heavy.
+So a plugin of ours (pyproject.toml, `vllm.general_plugins`), which vLLM loads in each of them, adds a log handler that
+tells the stages it recognises to a datagram socket of the server's. Nothing heavy may be imported here.
 """
 
 from __future__ import annotations
@@ -34,24 +34,25 @@ STAGES = (
     ("Graph capturing finished", "warming up"),
     ("init engine (profile", "opening the server"),
 )
-CLASS = f"{__name__}.StageHandler"
-LOG_CONFIG = "VLLM_LOGGING_CONFIG_PATH"
+ADDRESS = "KAITO_VLLM_STAGES"  # in the environment: the socket's path
+
+
+def join() -> None:
+    """The plugin's entry point. Without a server that listens it does nothing."""
+    logger, address = logging.getLogger("vllm"), os.environ.get(ADDRESS)
+    if address and not any(isinstance(handler, StageHandler) for handler in logger.handlers):
+        logger.addHandler(StageHandler(address))
 
 
 class StageHandler(logging.Handler):
-    """Made by vLLM's `dictConfig`; `address` is the socket's path."""
-
-    def __init__(self, address: str, *, is_inherited: bool = True) -> None:
-        """`is_inherited`: the processes that this one starts log through it too."""
+    def __init__(self, address: str) -> None:
         super().__init__(logging.INFO)
-        if not is_inherited:
-            os.environ.pop(LOG_CONFIG, None)
         self._address = address
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
 
     def emit(self, record: logging.LogRecord) -> None:
         if stage := stage_of(record.getMessage()):
-            with suppress(OSError):  # after the start nobody listens
+            with suppress(OSError):  # after the start, or on another machine: nobody listens
                 self._socket.sendto(stage.encode(), self._address)
 
     def close(self) -> None:
@@ -76,8 +77,8 @@ class _Listener(asyncio.DatagramProtocol):
 
 
 @asynccontextmanager
-async def told_stages(report: Report, *, is_inherited: bool) -> AsyncIterator[tuple[Path, dict[str, Any]]]:
-    """For as long as the block lasts: (a folder for files, the handler as `dictConfig` has it)."""
+async def told_stages(report: Report) -> AsyncIterator[None]:
+    """For as long as the block lasts."""
     with tempfile.TemporaryDirectory(prefix="kaito-vllm-") as folder:
         address = str(Path(folder) / "stages")
         listening = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
@@ -86,7 +87,9 @@ async def told_stages(report: Report, *, is_inherited: bool) -> AsyncIterator[tu
         transport, _ = await asyncio.get_running_loop().create_datagram_endpoint(
             lambda: _Listener(report), sock=listening
         )
+        os.environ[ADDRESS] = address
         try:
-            yield Path(folder), {"class": CLASS, "address": address, "is_inherited": is_inherited}
+            yield
         finally:
+            del os.environ[ADDRESS]
             transport.close()
