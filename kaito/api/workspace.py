@@ -9,16 +9,19 @@ from __future__ import annotations
 from typing import Annotated, Any, Literal, TypeVar
 
 import msgspec
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 from pydantic.alias_generators import to_camel
 from pydantic.json_schema import SkipJsonSchema
 
 from kaito.api.meta import Json, ObjectMeta, ObjectRef, ResourceKind
+from kaito.api.shapes import pod_template, volume_source
 
 WORKSPACE = ResourceKind("kaito.sh", "v1beta1", "Workspace", "workspaces", True)
 
 # Schemaless: the API server keeps it as it is.
 Opaque = Annotated[dict[str, Any], Field(json_schema_extra={"x-kubernetes-preserve-unknown-fields": True})]
+PodTemplate = Annotated[Opaque, AfterValidator(pod_template)]
+VolumeSource = Annotated[Opaque, AfterValidator(volume_source)]
 
 
 class Wire(BaseModel):
@@ -71,13 +74,13 @@ class PresetSpec(Wire):
 class DataSource(Wire):
     name: str = Field("", description="A name that is unique among the sources.")
     urls: tuple[str, ...] = Field((), description="Where to download from.")
-    volume_source: Opaque | None = Field(None, description="A volume that holds the data (core/v1 VolumeSource).")
+    volume_source: VolumeSource | None = Field(None, description="A volume that holds the data (core/v1 VolumeSource).")
     image: str = Field("", description="An image that holds the data under /data.")
     image_pull_secrets: tuple[str, ...] = Field((), description="Secrets to pull the image with.")
 
 
 class DataDestination(Wire):
-    volume_source: Opaque | None = Field(None, description="A volume to write to (core/v1 VolumeSource).")
+    volume_source: VolumeSource | None = Field(None, description="A volume to write to (core/v1 VolumeSource).")
     image: str = Field("", description="The image to push.")
     image_push_secret: str = Field("", description="Secret to push the image with.")
 
@@ -89,7 +92,9 @@ class AdapterSpec(Wire):
 
 class InferenceSpec(Wire):
     preset: PresetSpec | None = Field(None, description="The model to serve. Immutable.")
-    template: Opaque | None = Field(None, description="A pod template instead of a preset (core/v1 PodTemplateSpec).")
+    template: PodTemplate | None = Field(
+        None, description="A pod template instead of a preset (core/v1 PodTemplateSpec)."
+    )
     config: str = Field("", description="ConfigMap with the key inference_config.yaml.")
     adapters: tuple[AdapterSpec, ...] = Field((), description="LoRA adapters to serve beside the model.")
 

@@ -13,6 +13,9 @@ from kaito.plan.validate.rule import Case, Evidence, Findings, Found, Root, Rule
 from kaito.plan.validate.violation import Violation
 from kaito.settings import PlanSettings
 
+LABEL_VALUE = re.compile(r"([A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?)?")
+LABEL_NAME = re.compile(r"[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?")
+LABEL_PREFIX = re.compile(r"(?=.{1,253}$)[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*")
 DNS_LABEL = re.compile(r"[a-z]([-a-z0-9]*[a-z0-9])?")
 
 
@@ -36,7 +39,8 @@ def validate_with(
 
 def _misfit(line: str, *, is_known: bool) -> Violation:
     field, _, message = line.partition(": ")
-    remedy = "correct the type, as `kubectl explain` describes it"
+    what = "statefulset.spec.template" if field.endswith("inference.template") else ""
+    remedy = f"correct it, as `kubectl explain{' ' + what if what else ''}` describes it"
     return Violation("schema", field, None, message or "it does not fit", remedy, "warning" if is_known else "error")
 
 
@@ -52,6 +56,15 @@ def name_findings(given: str) -> Findings:
 
 
 def selector_findings(selector: LabelSelector, where: str) -> Findings:
+    """Nodes are to carry these labels, so they must be some that a node can carry."""
+    for key, value in selector.match_labels.items():
+        prefix, slash, name = key.rpartition("/")
+        if not LABEL_NAME.fullmatch(name) or (slash and not LABEL_PREFIX.fullmatch(prefix)):
+            remedy = "write it as NAME or PREFIX/NAME: letters, digits, '-', '_' and '.', 63 characters at most"
+            yield Found(f"{where}.matchLabels", key, "cannot be the key of a label", remedy)
+        if not LABEL_VALUE.fullmatch(value):
+            remedy = "use letters, digits, '-', '_' and '.', 63 characters at most"
+            yield Found(f"{where}.matchLabels[{key}]", value, "cannot be the value of a label", remedy)
     for index, item in enumerate(selector.match_expressions):
         if item.operator != "In" or len(item.values) != 1:
             seen = f"{item.key} {item.operator} {list(item.values)}"

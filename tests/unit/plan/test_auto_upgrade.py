@@ -127,7 +127,9 @@ def test_outside_the_window_nothing_begins_and_it_is_looked_at_again_when_it_ope
     assert not [word for word in life.settle(17 * 3600) if word.startswith("PatchRoot")], "the window has closed"
 
 
-@pytest.mark.parametrize("upgrade", [{"enabled": False}, {"template": {"spec": {"containers": []}}}])
+@pytest.mark.parametrize(
+    "upgrade", [{"enabled": False}, {"template": {"spec": {"containers": [{"name": "c", "image": "i"}]}}}]
+)
 def test_sets_that_do_not_follow_are_left_alone(upgrade: Any) -> None:
     life = Upgrading(**upgrade)
     assert life.settle() == [] and "autoUpgrade" not in life.status

@@ -180,7 +180,7 @@ def test_the_status_of_a_workspace_that_answers() -> None:
 
 
 def test_independent_claims_are_asked_for_in_one_plan_and_numbered() -> None:
-    life = Life(preset=None, template={"spec": {"containers": []}}, count=3)
+    life = Life(preset=None, template={"spec": {"containers": [{"name": "c", "image": "i"}]}}, count=3)
     creates = [action for action in life.plan(0).actions if isinstance(action, Create)]
     assert [create.reason for create in creates] == ["1 of 3 nodes", "2 of 3 nodes", "3 of 3 nodes"]
     assert len({create.ref.name for create in creates}) == 3

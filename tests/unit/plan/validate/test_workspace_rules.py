@@ -19,6 +19,7 @@ from kaito.settings import PlanSettings
 from kaito.state.view import Answer
 from tests.builders import START, World, config_map, node, workspace
 
+POD_TEMPLATE = {"spec": {"containers": [{"name": "c", "image": "i"}]}}
 NAP, KARPENTER, BYO = PlanSettings(), PlanSettings(node_provisioner="karpenter"), PlanSettings(node_provisioner="byo")
 GPU_LABELS = {"nvidia.com/gpu.product": "A100", "nvidia.com/gpu.count": "1", "nvidia.com/gpu.memory": "81920"}
 OURS = node("n1", labels={"apps": "phi", **GPU_LABELS})
@@ -119,7 +120,7 @@ TABLE: list[tuple[str, str, Any, PlanSettings, tuple[Json | Lookup, ...], str]] 
     ("runtime", W, annotated("runtime", "tgi"), NAP, (), "'tgi': no known runtime; vllm is used"),
     ("container-resources", E, annotated("container-resources", "8 cpus"), NAP, (), "is not JSON"),
     ("preset-xor-template", E, workspace(preset=None), NAP, (), "neither preset nor template is given"),
-    ("preset-xor-template", E, workspace(template={"spec": {}}), NAP, (), "both preset and template are given"),
+    ("preset-xor-template", E, workspace(template=POD_TEMPLATE), NAP, (), "both preset and template are given"),
     ("preset-deprecated", E, workspace(preset="phi-2"), NAP, (), "'phi-2': is deprecated"),
     ("preset-known", E, workspace(preset="phi-35-mini"), NAP, (), "'phi-35-mini': is not in the catalogue; did you mean phi-3.5-mini"),
     ("preset-known", E, workspace(preset="org/"), NAP, (), "'org/': is not in the catalogue"),
@@ -176,7 +177,7 @@ TABLE: list[tuple[str, str, Any, PlanSettings, tuple[Json | Lookup, ...], str]] 
     ("instance-type-immutable", E, changed("resource.instanceType", "Standard_NC48ads_A100_v4"), NAP, (), "it was 'Standard_NC24ads_A100_v4'"),
     ("instance-type-immutable", E, changed("resource.instanceType", "Standard_NC48ads_A100_v4"), BYO, (), "leave it, or remove it"),
     ("preset-immutable", E, changed("inference.preset.name", "phi-4"), NAP, (), "inference.preset"),
-    ("template-immutable", E, changed("inference.template", {"spec": {}}), NAP, (), "inference.template"),
+    ("template-immutable", E, changed("inference.template", POD_TEMPLATE), NAP, (), "inference.template"),
     ("tuning-immutable", E, changed("tuning.method", "qlora", tuned()), NAP, (), "tuning.method: 'qlora': cannot change (it was 'lora')"),
     ("tuning-immutable", E, changed("tuning.input", {"name": "x", "urls": ["https://a.b/c"]}, tuned()), NAP, (), "tuning.input.name"),
 ]  # fmt: skip
@@ -269,7 +270,7 @@ def test_every_rule_of_the_table_is_broken_by_some_row() -> None:
 GOOD: dict[str, tuple[Any, PlanSettings]] = {
     "preset": (workspace(), NAP),
     "alias in capitals": (workspace(preset="MISTRAL-7B"), NAP),
-    "template": (workspace(preset=None, template={"spec": {}}), NAP),
+    "template": (workspace(preset=None, template=POD_TEMPLATE), NAP),
     "adapter": (adapters(adapter()), NAP),
     "own nodes": (workspace(instance_type=None), BYO),
     "slice": (brought({"mode": "mig", "profile": "1g.10gb"}), BYO),
@@ -284,7 +285,7 @@ GOOD: dict[str, tuple[Any, PlanSettings]] = {
         NAP,
     ),
     "template edited": (
-        changed("inference.template", {"spec": {"x": 1}}, workspace(preset=None, template={"spec": {}})),
+        changed("inference.template", {"spec": POD_TEMPLATE["spec"] | {"x": 1}}, workspace(preset=None, template=POD_TEMPLATE)),
         NAP,
     ),
     "v1alpha1 on own nodes": (workspace() | {"apiVersion": "kaito.sh/v1alpha1"}, BYO),
@@ -361,3 +362,19 @@ def test_rules_are_pure() -> None:
         before = deepcopy(new)
         validate(new, old, world_of(row[4]), row[3])
         assert new == before
+
+
+@pytest.mark.parametrize(
+    ("labels", "field"),
+    [
+        ({"apps": "x" * 64}, "resource.labelSelector.matchLabels[apps]"),
+        ({"apps": "größe"}, "resource.labelSelector.matchLabels[apps]"),
+        ({"a b": "x"}, "resource.labelSelector.matchLabels"),
+        ({"": "x"}, "resource.labelSelector.matchLabels"),
+        ({"a b/c": "x"}, "resource.labelSelector.matchLabels"),
+        ({"a/b/c": "x"}, "resource.labelSelector.matchLabels"),
+    ],
+)
+def test_labels_that_no_node_can_carry_are_refused(labels: dict[str, str], field: str) -> None:
+    found = errors_of(validate(workspace(match_labels=labels), None, NothingKnown(), NAP))
+    assert [(each.rule, each.field) for each in found] == [("label-selector", field)]
