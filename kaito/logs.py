@@ -24,6 +24,7 @@ class Event(StrEnum):
     UNINSTALL_DELAYED = "uninstall delayed"
     UNINSTALL_FINISHED = "uninstall finished"
     UNINSTALL_UNFINISHED = "uninstall not finished"
+    PLAN_FAILED = "plan failed"
     ROOT_RECONCILED = "root reconciled"
     WATCH_FAILED = "watch failed"
     EXPECTATION_EXPIRED = "expectation expired"

@@ -24,7 +24,7 @@ from kaito.clock import wall_clock
 from kaito.local.cluster import Cluster, Parts, kubelet_of, local_cluster
 from kaito.local.cluster_settings import ClusterSettings
 from kaito.local.persist import BrokenState
-from kaito.local.presence import AlreadyRunning, live_in, stop
+from kaito.local.presence import AlreadyRunning, live_in, make_folder, stop
 from kaito.local.robots.run import ALL_ROBOTS, MACHINES, run_robots
 from kaito.logs import set_up_logs
 from kaito.settings import PlanSettings, Provisioner
@@ -168,7 +168,7 @@ def _say_ready() -> None:
 def _detach(argv: Sequence[str], settings: ClusterSettings) -> int:
     """Starts the same command in a session of its own and waits until it is up."""
     directory = settings.directory
-    directory.mkdir(parents=True, exist_ok=True)
+    make_folder(directory)
     command = [sys.executable, "-m", "kaito", *(word for word in argv if word != "--detach")]
     read_end, write_end = os.pipe()
     with (directory / LOG_FILE).open("wb") as log:

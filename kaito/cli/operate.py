@@ -14,11 +14,14 @@ import anyio
 import anyio.abc
 import structlog
 
+from kaito.actors.containment import contained
 from kaito.actors.metrics import OperatorMetrics
 from kaito.actors.models import Hub
 from kaito.actors.outcome import Outcome, Retry, Settled, Terminal
 from kaito.actors.queue import WorkItem
+from kaito.actors.roster import plan_root
 from kaito.actors.uninstall import Uninstall
+from kaito.api.meta import ObjectRef
 from kaito.api.workspace import WORKSPACE
 from kaito.cli.hub import open_hub
 from kaito.cli.journal_file import write_journal, write_on_signal
@@ -98,6 +101,7 @@ class _Surroundings:
             now=wall_clock,
             rng=Random(),
             hub=hub,
+            planner=contained(plan_root, self._plan_failed),
             may_write=may_write,
             emit=self._emit,
             observe=self._observe,
@@ -177,6 +181,9 @@ class _Surroundings:
     def _lead(self) -> None:
         self._log.info(Event.LEADERSHIP_GAINED)
         self._operator.runner.wake()
+
+    def _plan_failed(self, ref: ObjectRef, error: Exception) -> None:
+        self._log.error(Event.PLAN_FAILED, root=str(ref), exc_info=error)
 
     def _lease_failed(self, error: Exception) -> None:
         self._log.warning(

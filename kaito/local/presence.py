@@ -5,6 +5,7 @@ A lock that the kernel drops with its process says so, not a number in a file: a
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import signal
@@ -36,10 +37,22 @@ class Presence:
     directory: Path
 
 
+def make_folder(directory: Path) -> None:
+    """Raises OSError that names the folder, what is wrong with it, and the remedy."""
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        if not os.access(directory, os.W_OK | os.X_OK):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+    except OSError as error:
+        why = "it is a file" if isinstance(error, FileExistsError) else error.strerror
+        remedy = "run it in a folder that you may write, or name one with --dir"
+        raise OSError(f"cannot keep its files in {directory}: {why}; {remedy}") from error
+
+
 @contextmanager
 def live_in(directory: Path) -> Iterator[Presence]:
-    """Holds the directory for as long as the block lasts. Raises AlreadyRunning."""
-    directory.mkdir(parents=True, exist_ok=True)
+    """Holds the directory for as long as the block lasts. Raises AlreadyRunning, OSError."""
+    make_folder(directory)
     lock = _lock(directory)
     try:
         (directory / PID_FILE).write_text(f"{os.getpid()}\n")

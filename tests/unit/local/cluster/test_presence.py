@@ -61,3 +61,10 @@ def test_the_files_of_a_killed_cluster_do_not_count(tmp_path: Path):
 
 def test_stopping_where_nothing_runs_says_so(tmp_path: Path):
     assert stop(tmp_path / "absent", timeout_s=1) is False
+
+
+def test_a_folder_that_cannot_be_made_is_named_with_the_remedy(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    for folder, why in ((tmp_path / "file", "it is a file"), (tmp_path / "file" / "in", "Not a directory")):
+        with pytest.raises(OSError, match=rf"^cannot keep its files in {folder}: {why}; .* --dir$"), live_in(folder):
+            pass
