@@ -7,12 +7,12 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from random import Random
-from typing import get_args
+from typing import TextIO, cast, get_args
 
 import anyio
 import anyio.abc
@@ -102,13 +102,29 @@ def parts(node_provisioner: Provisioner = "azure-gpu-provisioner") -> Parts:
     return RealParts(run_operator, settings)
 
 
+class _Droppable:
+    """A stream whose lines are lost where they cannot be written: a full disk must not fail what they tell of."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        with suppress(OSError):
+            self._stream.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        with suppress(OSError):
+            self._stream.flush()
+
+
 @contextmanager
 def logs_in(directory: Path) -> Iterator[Path]:
     """What the cluster's parts and the operator say goes to a file of the directory, for as long as the block lasts."""
     directory.mkdir(parents=True, exist_ok=True)
     path = directory / OPERATOR_LOG
     with path.open("w", buffering=1) as stream:
-        set_up_logs("json", stream=stream)
+        set_up_logs("json", stream=cast(TextIO, _Droppable(stream)))
         try:
             yield path
         finally:

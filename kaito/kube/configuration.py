@@ -16,10 +16,14 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, NamedTuple
 
+import yaml
+
 from kaito.kube.errors import Unauthorized
 
 PACKAGE = "kubernetes_asyncio"
 CLIENT = f"{PACKAGE}.client"
+# Of a file that is none, the loader raises whatever its reading of it comes upon.
+NO_KUBECONFIG = (yaml.YAMLError, ValueError, TypeError, AttributeError, LookupError)
 
 
 class _Loaders(NamedTuple):
@@ -42,7 +46,7 @@ async def load_configuration(kubeconfig: Path | None) -> Any:
             await loaders.config.load_kube_config(
                 config_file=path, client_configuration=configuration, persist_config=False
             )
-    except loaders.config.ConfigException as error:
+    except (loaders.config.ConfigException, *NO_KUBECONFIG) as error:
         where = kubeconfig or os.environ.get("KUBECONFIG") or "~/.kube/config"
         raise Unauthorized(f"no usable cluster configuration in {where}: {error}; pass --kubeconfig FILE") from error
     return configuration

@@ -17,7 +17,8 @@ from kaito.kube import errors as kube
 from kaito.kube.client import ALL, FIELD_MANAGER, Discovery, Scope
 from kaito.local.admission import admission
 from kaito.local.apiserver import APPLY_PATCH, MERGE_PATCH, Admit, ApiServer, Commit, Resource, StatusError, Watch
-from kaito.local.persist import Change, Key, State
+from kaito.local.apiserver.errors import internal
+from kaito.local.persist import Change, Key, NotWritten, State
 from kaito.local.watching import watch_events
 from kaito.settings import PlanSettings
 
@@ -213,13 +214,21 @@ def open_core(
         has_loopback_endpoints=True,
     )
     server.load(state.version, state.objects.values())
-    server.on_commit = lambda commit: record([_change(server, commit)])
+    server.on_commit = lambda commit: _record(record, _change(server, commit))
     server.start()
     definitions = server.registry.find("apiextensions.k8s.io", "v1", "customresourcedefinitions")
     for crd in (*crds().values(), node_claim_crd(), node_pool_crd()):
         name = crd["metadata"]["name"]
         server.patch(definitions, "", name, crd, APPLY_PATCH, field_manager="kaito-local", force=True)
     return LocalClient(server)
+
+
+def _record(record: Callable[[list[Change]], None], change: Change) -> None:
+    """Raises StatusError: what is not on disk has not happened, and whoever asked for it may try again."""
+    try:
+        record([change])
+    except NotWritten as error:
+        raise internal(str(error)) from error
 
 
 def _change(server: ApiServer, commit: Commit) -> Change:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import BinaryIO, NamedTuple
+from typing import NamedTuple
 
 import msgspec
 
@@ -67,6 +67,10 @@ class BrokenState(Exception):
     """What is on disk cannot be read: names the file, what is wrong and the remedy."""
 
 
+class NotWritten(Exception):
+    """A change could not be put on disk, and so has not happened: names the file, why and the remedy."""
+
+
 class StateLog:
     """The files of one directory. One process at a time may write them (see `presence`)."""
 
@@ -74,7 +78,8 @@ class StateLog:
         self._snapshot = directory / "state.json"
         self._changes = directory / "changes.jsonl"
         self._changes_bytes_max = changes_bytes_max
-        self._file: BinaryIO | None = None
+        self._file: int | None = None  # descriptor; no buffer of ours may hold what the disk has refused
+        self._compact_at = changes_bytes_max
         self._state = State()
         directory.mkdir(parents=True, exist_ok=True)
 
@@ -89,38 +94,53 @@ class StateLog:
         return State(self._state.version, dict(self._state.objects))
 
     def append(self, changes: Iterable[Change]) -> None:
-        """Writes changes to disk; a new snapshot is taken when they have grown too long."""
-        lines = []
-        for change in changes:
-            if change.version > self._state.version:
-                self._state.take(change)
-                lines.append(msgspec.json.encode(change) + b"\n")
-        if not lines:
-            return
-        if self._file is None:
-            self._file = os.fdopen(os.open(self._changes, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), "ab")
-            self._heal()
-        self._file.write(b"".join(lines))
-        self._file.flush()
-        if self._file.tell() > self._changes_bytes_max:
-            self.compact()
+        """Writes changes to disk, all or none of them; a new snapshot is taken when they have grown too long.
 
-    def _heal(self) -> None:
-        """A line that a crash has cut must not swallow the next one."""
-        assert self._file is not None
-        if self._file.tell() and not self._changes.read_bytes().endswith(b"\n"):
-            self._file.write(b"\n")
+        Raises NotWritten.
+        """
+        new = [change for change in changes if change.version > self._state.version]
+        if not new:
+            return
+        try:
+            length = self._write(b"".join(msgspec.json.encode(change) + b"\n" for change in new))
+        except OSError as error:
+            why = f"{self._changes}: {error.strerror}; free space there or make it writable, and try again"
+            raise NotWritten(why) from error
+        for change in new:
+            self._state.take(change)
+        if length > self._compact_at:
+            try:
+                self.compact()
+            except OSError:  # nothing is lost: the changes are there, and the next snapshot may succeed
+                self._compact_at = 2 * length
+
+    def _write(self, data: bytes) -> int:
+        """Appends all of it or, where the disk refuses, none of it. Returns the length of the file."""
+        if self._file is None:
+            self._file = os.open(self._changes, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
+        before = os.fstat(self._file).st_size
+        if before and os.pread(self._file, 1, before - 1) != b"\n":
+            data = b"\n" + data  # a line that a crash has cut must not swallow the next one
+        rest = memoryview(data)
+        try:
+            while rest:
+                rest = rest[os.write(self._file, rest) :]
+        except OSError:
+            os.ftruncate(self._file, before)
+            raise
+        return before + len(data)
 
     def compact(self) -> None:
         """A new snapshot, in place of the old one and all changes."""
         body = Snapshot(FORMAT, self._state.version, sorted(self._state.objects.items(), key=lambda item: item[0]))
         _replace(self._snapshot, msgspec.json.encode(body))
         self.close()
+        self._compact_at = self._changes_bytes_max
         self._changes.unlink(missing_ok=True)
 
     def close(self) -> None:
         if self._file is not None:
-            self._file.close()
+            os.close(self._file)
             self._file = None
 
 
@@ -147,8 +167,12 @@ def _read_changes(path: Path) -> Iterable[Change]:
 def _replace(path: Path, data: bytes, *, sync: Callable[[int], None] = os.fsync) -> None:
     """Writes beside and renames over: readers see the old file or the new one."""
     temporary = path.with_name(path.name + ".new")
-    with open(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
-        file.write(data)
-        file.flush()
-        sync(file.fileno())
-    temporary.replace(path)
+    try:
+        with open(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
+            file.write(data)
+            file.flush()
+            sync(file.fileno())
+        temporary.replace(path)
+    except OSError:
+        temporary.unlink(missing_ok=True)
+        raise

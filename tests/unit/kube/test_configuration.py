@@ -37,3 +37,10 @@ def test_no_model_is_imported_and_the_whole_package_can_be_afterwards(tmp_path: 
 async def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
     with pytest.raises(Unauthorized, match="nowhere"):
         await load_configuration(tmp_path / "nowhere")
+
+
+@pytest.mark.parametrize("content", [b"garbage", b"a: [", b"\xff\xfe", b"[1]", b"clusters: 5\ncurrent-context: x", b""])
+async def test_a_file_that_is_no_kubeconfig_is_named_with_the_remedy(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "kubeconfig").write_bytes(content)
+    with pytest.raises(Unauthorized, match=r"(?s)no usable cluster configuration in .*kubeconfig: .*pass --kubeconfig"):
+        await load_configuration(tmp_path / "kubeconfig")
