@@ -23,6 +23,8 @@ class ReaderTooSlow(ConnectionResetError):
 class EventStream(web.StreamResponse):
     """Any number of `write`, then `close`; the handler returns it."""
 
+    __slots__ = ("_buffer_bytes_max", "_head", "_is_chunked", "_is_last", "_transport")  # read once a token
+
     def __init__(self, request: web.BaseRequest, *, request_id: str, buffer_bytes_max: int) -> None:
         """Raises ConnectionResetError when the client is gone."""
         # The base's state is not made: none of it is used.

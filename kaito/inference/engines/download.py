@@ -64,5 +64,5 @@ def progress_of(samples: list[tuple[float, int]], total: int) -> Progress:
     """From samples (monotonic seconds, bytes), oldest first."""
     (first_s, first_bytes), (last_s, last_bytes) = samples[0], samples[-1]
     rate = (last_bytes - first_bytes) / (last_s - first_s) if last_s > first_s else 0.0
-    remaining_s = (total - last_bytes) / rate if total and rate > 0 else -1.0
-    return Progress("downloading", last_bytes, total, rate, max(remaining_s, 0.0) if remaining_s != -1.0 else -1.0)
+    remaining_s = max(total - last_bytes, 0) / rate if total and rate > 0 else -1.0
+    return Progress("downloading", last_bytes, total, rate, remaining_s)
