@@ -22,6 +22,7 @@ from kaito.api.meta import ObjectRef, ResourceKind
 from kaito.clock import Clock
 from kaito.kube.client import Discovery, KubeClient
 from kaito.plan.actions import Emit, Plan, Remember
+from kaito.plan.refusals import refusal_key
 from kaito.plan.wire import actions_json
 from kaito.settings import PlanSettings
 from kaito.state.events import Apply, Delete, InitApply, InitDone, WatchEvent
@@ -74,6 +75,7 @@ class Operator:
             read=self.reader.ask,
             remember=self._noted,
             on_write=on_write,
+            refused=self._refused,
         )
         self.view = GraphView(self.graph)
         self.runner = Runner(
@@ -170,6 +172,11 @@ class Operator:
         answer = Answer(action.text, self._now())
         self.journal.record(answer.at, "answered", ref=action.root, content=(action.key, answer))
         self.graph.record_answer(action.root, action.key, answer)
+
+    def _refused(self, root: ObjectRef, child: ObjectRef, words: str) -> None:
+        known = self.graph.answers.get((root, refusal_key(child)))
+        if words != (known.text if known else ""):
+            self._answered(root, refusal_key(child), Answer(words, self._now()))
 
     def _answered(self, root: ObjectRef, key: str, answer: Answer) -> None:
         self.journal.record(self._now(), "answered", ref=root, content=(key, answer))

@@ -17,7 +17,7 @@ import anyio
 from kaito.actors.outcome import Outcome, Retry, Settled, Terminal
 from kaito.api.meta import Json, ObjectRef, ResourceKind
 from kaito.kube.client import KubeClient
-from kaito.kube.errors import AlreadyExists, ApiError, BadRequest, Conflict, Invalid, NotFound, Unreachable
+from kaito.kube.errors import AlreadyExists, ApiError, BadRequest, Conflict, Forbidden, Invalid, NotFound, Unreachable
 from kaito.kube.ownership import adopt
 from kaito.plan.actions import Action, Apply, Create, Delete, Emit, PatchRoot, PatchStatus, Plan, Read, Remember
 from kaito.plan.ownership import is_own
@@ -35,7 +35,10 @@ class TakenByAnother(Exception):
 
 
 class Applier:
-    """`may_write(deadline_s)`: whether we lead until that monotonic second. The other callbacks must not block."""
+    """`may_write(deadline_s)`: whether we lead until that monotonic second. The other callbacks must not block.
+
+    `refused(root, child, words)`: what the server says to a child that is created or applied; "" where it takes it.
+    """
 
     def __init__(
         self,
@@ -47,9 +50,11 @@ class Applier:
         read: Callable[[Read], None],
         remember: Callable[[Remember], None] = lambda _: None,
         on_write: Callable[[str, str], None] = lambda _verb, _outcome: None,
+        refused: Callable[[ObjectRef, ObjectRef, str], None] = lambda _root, _child, _words: None,
     ) -> None:
         self._client, self._expectations, self._may_write = client, expectations, may_write
         self._emit, self._read, self._remember, self._on_write = emit, read, remember, on_write
+        self._refused = refused
 
     def tell(self, plan: Plan) -> bool:
         """Carries out a plan that needs no answer of the server, at once. Returns whether it is such a one."""
@@ -117,12 +122,21 @@ class Applier:
             return Retry(error)
         except (Invalid, BadRequest) as error:
             self._on_write(verb, error.reason)
+            self._answered(root, action, str(error))
             return Terminal(error)
         except ApiError as error:
             self._on_write(verb, error.reason)
+            if isinstance(error, Forbidden):
+                self._answered(root, action, str(error))
             return Retry(error, error.retry_after_s or 0.0)
         self._on_write(verb, "ok")
+        self._answered(root, action, "")
         return Settled(1)
+
+    def _answered(self, root: ObjectRef, action: Action, words: str) -> None:
+        """What the server said to a child: the refusal's words, none where it took it."""
+        if isinstance(action, Create | Apply):
+            self._refused(root, action.ref, words)
 
     def _hand_over(self, action: Emit | Read | Remember) -> None:
         match action:

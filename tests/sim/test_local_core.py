@@ -297,3 +297,31 @@ def test_an_inference_set_keeps_its_replicas_and_goes_when_they_are_gone(minor: 
         await life.until(is_gone)
 
     live(minor, scenario)
+
+
+def refused_template(name: str) -> Json:
+    return {"spec": {"containers": [{"name": name, "image": "mine:1"}]}}
+
+
+def test_a_workload_that_the_server_refuses_is_told_in_its_words_until_it_is_corrected() -> None:
+    async def scenario(life: Life) -> None:
+        async def is_refused() -> bool:
+            blockers = (await life.status()).get("blockers") or [{}]
+            return bool(blockers[0].get("reason") == "Refused")
+
+        await life.until(is_refused)
+        told = (await life.status())["blockers"][0]
+        assert (told["gate"], told["culprit"]) == ("WorkloadCreated", "statefulset/default/phi")
+        assert told["message"].startswith("the API server refuses StatefulSet phi: ")
+        assert 'spec.template.spec.containers[0].name: Invalid value: "NO NAME"' in told["message"]
+        version = life.version()
+        await anyio.sleep(1_000)  # it is asked for again and again, and nothing is written meanwhile
+        assert await is_refused() and life.version() == version
+        await life.client.merge_patch(WORKSPACE, life.ref, {"inference": {"template": refused_template("c")}})
+        await life.until(life.is_ready)
+        assert (await life.status())["blockers"] == []
+        await life.client.merge_patch(WORKSPACE, life.ref, {"inference": {"template": refused_template("NO NAME")}})
+        await life.until(is_refused)
+        assert (await life.status())["state"] == "Ready"  # what runs goes on
+
+    live(36, scenario, preset=None, template=refused_template("NO NAME"))

@@ -7,6 +7,7 @@ from datetime import datetime
 from kaito.api.core import SERVICE
 from kaito.api.meta import ObjectRef
 from kaito.plan.ownership import is_child
+from kaito.plan.refusals import refusal, refused_change
 from kaito.plan.repairs import contested
 from kaito.plan.snapshot import Snapshot, parse_time
 from kaito.plan.verdict import Failed, Ready, Verdict
@@ -31,13 +32,14 @@ def _taken_service(s: Snapshot) -> Failed | None:
 def _judge_workload(s: Snapshot) -> Verdict:
     found, ref = s.workload, s.workload_ref
     if found is None:
-        return s.later(NAME, "the workload is created when the nodes are ready")
+        return refusal(s, NAME, ref) or s.later(NAME, "the workload is created when the nodes are ready")
     since = parse_time(found.metadata.creation_timestamp)
     if not is_child(found.metadata, s.uid):
         return _taken(s, ref, since)
     if found.metadata.deletion_timestamp:
         return s.later(NAME, f"{ref.kind} {ref.name} is being deleted; it is created again when it is gone")
-    return contested(s, NAME) or Ready(NAME, f"{ref.kind} {ref.name} exists", ref, since)
+    unfinished = contested(s, NAME) or refused_change(s, NAME, ref)
+    return unfinished or Ready(NAME, f"{ref.kind} {ref.name} exists", ref, since)
 
 
 def _taken(s: Snapshot, ref: ObjectRef, since: datetime | None) -> Failed:

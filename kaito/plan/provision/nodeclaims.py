@@ -21,6 +21,7 @@ from kaito.plan.provision.brought import brought_nodes, counted_nodes
 from kaito.plan.provision.expiry import expired, surplus
 from kaito.plan.provision.given_up import given_up, wait_s
 from kaito.plan.provision.order import MachineOrder
+from kaito.plan.refusals import refusal
 from kaito.plan.snapshot import Snapshot, claim_ref, latest, parse_time
 from kaito.plan.stock import Claimant, Demand, Stock
 from kaito.plan.verdict import Failed, Ready, Verdict, Waiting
@@ -95,6 +96,9 @@ def judge(s: Snapshot) -> Verdict | None:
         )
     if stock.blocking:
         return _blocked(s)
+    for name in stock.names:
+        if refused := refusal(s, GATE, NODE_CLAIM.ref("", name)):
+            return refused
     message = f"{len(stock.counted)} of {stock.needed} NodeClaims exist"
     if given_up(s).times:
         return s.later(GATE, f"{message}; the next is asked for in a while")

@@ -22,6 +22,7 @@ from kaito.plan.provision.brought import brought_nodes, counted_nodes
 from kaito.plan.provision.expiry import expired
 from kaito.plan.provision.given_up import given_up, is_held_back
 from kaito.plan.provision.order import MachineOrder
+from kaito.plan.refusals import refusal
 from kaito.plan.snapshot import Snapshot, claim_ref, parse_time
 from kaito.plan.stock import Claimant, Demand, Stock
 from kaito.plan.verdict import Failed, Ready, Verdict, Waiting
@@ -89,6 +90,9 @@ def judge(s: Snapshot) -> Verdict | None:
     if s.view.is_absent(NODE_POOL):
         return _kind_absent(s)
     if pool is None:
+        for name in stock.names:
+            if refused := refusal(s, GATE, NODE_POOL.ref("", name)):
+                return refused
         step = "none: the operator is creating it"
         return Waiting(
             GATE, "NodeClaimNotReady", "the NodePool does not exist yet", s.ref, step, s.first_seen(GATE, s.ref)

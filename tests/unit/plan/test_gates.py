@@ -6,15 +6,20 @@ from typing import Any
 
 import pytest
 
+from kaito.actors.roster import judge_root
 from kaito.api.meta import Json, ObjectRef
+from kaito.api.names import node_claim_name
+from kaito.api.nodeclaim import NODE_CLAIM
 from kaito.plan.gates import GATES
 from kaito.plan.snapshot import Snapshot
 from kaito.plan.verdict import Failed, Ready, Verdict, Waiting
 from kaito.plan.workspace import observe
 from kaito.settings import PlanSettings
+from kaito.state.view import Answer
 from tests.builders import (
     SKU,
     World,
+    at,
     condition,
     config_map,
     container_status,
@@ -497,3 +502,27 @@ def test_what_makes_no_sense_asks_for_no_machine_and_is_named(more: Any, words: 
     assert s is not None and s.target is None
     verdict = judge("NodesPlanned", s)
     assert isinstance(verdict, Failed) and words in verdict.message and verdict.next_step
+
+
+def test_a_claim_that_the_server_refuses_is_told_in_its_words_until_it_takes_it() -> None:
+    name = node_claim_name("default", "phi", 0)
+    ref, key = NODE_CLAIM.ref("", name), (REF, f"refused/NodeClaim/{name}")
+    world = World(workspace())
+
+    def told() -> tuple[str, str]:
+        verdict = next(
+            each for each in judge_root(world, REF, moment(60), PlanSettings()) if each.gate == "ClaimCreated"
+        )
+        assert not isinstance(verdict, Ready)
+        return verdict.reason, verdict.message
+
+    assert told()[0] == "NodeClaimNotReady"
+    world.answers[key] = Answer("exceeded quota: gpus", moment(5))
+    assert told() == ("Refused", f"the API server refuses NodeClaim {name}: exceeded quota: gpus")
+    world.answers[key] = Answer("", moment(6))
+    assert told()[0] == "NodeClaimNotReady"
+    # `kaito explain` has written nothing itself: it finds the refusal in the status.
+    del world.answers[key]
+    blocker = {"gate": "ClaimCreated", "reason": "Refused", "culprit": str(ref), "message": "m", "since": at(5)}
+    world.put(workspace(status={"blockers": [blocker]}))
+    assert told() == ("Refused", "m")

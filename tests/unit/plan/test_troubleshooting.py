@@ -12,6 +12,7 @@ from kaito.plan.deletion import MACHINE_KINDS
 from kaito.plan.gates import GATES
 from kaito.plan.model import REASONS
 from kaito.plan.provision.given_up import REASON as GIVEN_UP
+from kaito.plan.refusals import REASON as REFUSED
 from kaito.plan.verdict import EARLIER_STAGE
 
 PLAN = Path("kaito/plan")
@@ -50,7 +51,7 @@ def reasons_in(tree: ast.AST) -> Iterator[str]:
 
 def all_reasons() -> set[str]:
     found = {reason for path in SOURCES for reason in reasons_in(ast.parse(path.read_text()))}
-    found |= {EARLIER_STAGE, GIVEN_UP, *REASONS.values()}
+    found |= {EARLIER_STAGE, GIVEN_UP, REFUSED, *REASONS.values()}
     found |= {f"{kind.kind}{end}" for kind in MACHINE_KINDS for end in ("Terminating", "sUnknown")}
     return found
 
