@@ -78,12 +78,12 @@ def result_of(tokens: float, elapsed_s: float, samples: Samples) -> dict[str, fl
 
 
 def concurrency(engine: Engine, tokens: int) -> int:
-    """How many sequences of so many tokens the cache holds at once, within the engine's slots."""
-    found = CACHE.search(engine.exposition().decode())
-    if found is None:
+    """How many sequences of so many tokens the caches hold at once, within the engine's slots."""
+    caches = CACHE.findall(engine.exposition().decode())  # one of each copy of the model
+    if not caches:
         return engine.slots
-    block_size, blocks = int(found[1]), int(found[2])
-    return max(1, min(engine.slots, blocks // -(-tokens // block_size)))
+    held = sum(int(blocks) // -(-tokens // int(block_size)) for block_size, blocks in caches)
+    return max(1, min(engine.slots, held))
 
 
 async def _load(

@@ -22,7 +22,8 @@ class VllmEngine:
 
     def __init__(self, client: Any, serving: internals.Serving, opened: AsyncExitStack, note: str) -> None:
         self._client, self._serving, self._opened, self._note = client, serving, opened, note
-        self._slots = int(client.vllm_config.scheduler_config.max_num_seqs)
+        config = client.vllm_config  # --max-num-seqs is each copy's
+        self._slots = int(config.scheduler_config.max_num_seqs * config.parallel_config.data_parallel_size)
         self._cards: list[ModelCard] = []
 
     @property
