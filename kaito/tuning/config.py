@@ -56,7 +56,7 @@ class ModelConfig(Section):
 
 
 class QuantizationConfig(Section):
-    """How the base weights are compressed while a QLoRA is trained (bitsandbytes; needs a GPU)."""
+    """How base weights are compressed while a QLoRA is trained (bitsandbytes, on a GPU; on a CPU with `use_cpu`)."""
 
     quant_method: Literal["bitsandbytes"] = Field(default="bitsandbytes", description="The only method.")
     load_in_4bit: bool = Field(default=False, description="4 bits a weight.")

@@ -8,7 +8,15 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoModelForImageTextToText,
+    AutoTokenizer,
+    BitsAndBytesConfig,
+    PretrainedConfig,
+)
+from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING
 
 from kaito.tuning.config import ModelConfig, QuantizationConfig, TuningConfig
 from kaito.tuning.errors import ConfigError
@@ -17,7 +25,8 @@ from kaito.tuning.errors import ConfigError
 def load_model(config: TuningConfig, name: str) -> tuple[Any, Any]:
     """Model and tokenizer. Raises ConfigError for what is not there or not a causal language model."""
     ask = config.model
-    _check_quantization(config.quantization)
+    is_gpu = torch.cuda.is_available() and not config.training.get("use_cpu")
+    _check_quantization(config)
     shared = {
         "revision": ask.revision,
         "trust_remote_code": ask.trust_remote_code,
@@ -27,10 +36,10 @@ def load_model(config: TuningConfig, name: str) -> tuple[Any, Any]:
     }
     try:
         tokenizer = AutoTokenizer.from_pretrained(name, **shared)
-        model = AutoModelForCausalLM.from_pretrained(
+        model = loader(AutoConfig.from_pretrained(name, **shared)).from_pretrained(
             name,
             dtype=ask.dtype if ask.dtype == "auto" else getattr(torch, ask.dtype),
-            device_map=_device_map(ask),
+            device_map=_device_map(ask) if is_gpu else None,
             attn_implementation=ask.attn_implementation,
             quantization_config=_quantization(config.quantization),
             **shared,
@@ -45,14 +54,25 @@ def load_model(config: TuningConfig, name: str) -> tuple[Any, Any]:
     return model, tokenizer
 
 
-def _check_quantization(quantization: QuantizationConfig) -> None:
-    if not quantization.is_on:
+def loader(config: PretrainedConfig) -> Any:
+    """transformers' class of the whole model, also of one that sees or hears.
+
+    Its text part alone would have other module names, and so would the adapter: vLLM, which serves the whole, would
+    find none of them in its model.
+    """
+    is_whole = config.get_text_config() is not config and type(config) in MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING
+    return AutoModelForImageTextToText if is_whole else AutoModelForCausalLM
+
+
+def _check_quantization(config: TuningConfig) -> None:
+    """A CPU is not taken by surprise: bitsandbytes has kernels for it, but a real model would train for weeks."""
+    if not config.quantization.is_on:
         return
-    key = "load_in_4bit" if quantization.load_in_4bit else "load_in_8bit"
-    if not torch.cuda.is_available():
+    key = "load_in_4bit" if config.quantization.load_in_4bit else "load_in_8bit"
+    if not torch.cuda.is_available() and not config.training.get("use_cpu"):
         raise ConfigError(
             f"QuantizationConfig.{key}: QLoRA needs an NVIDIA GPU, and this machine shows none: "
-            "use method lora, or an instance type with a GPU"
+            "use method lora, or an instance type with a GPU (TrainingArguments.use_cpu: true tries a tiny model here)"
         )
     if find_spec("bitsandbytes") is None:
         raise ConfigError(f"QuantizationConfig.{key}: bitsandbytes is not installed: pip install 'kaito[qlora]'")
@@ -67,8 +87,6 @@ def _quantization(quantization: QuantizationConfig) -> BitsAndBytesConfig | None
 
 def _device_map(ask: ModelConfig) -> Any:
     """Several processes hold one copy each, on their own GPU."""
-    if not torch.cuda.is_available():
-        return None
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         return {"": int(os.environ.get("LOCAL_RANK", "0"))}
     return ask.device_map

@@ -20,7 +20,8 @@ names the nearest known one. `python -m kaito.tuning --check --config FILE --dat
 without training. In a cluster the file is the key `training_config.yaml` of the ConfigMap that `tuning.config` names.
 """
 LORA = """What peft's `LoraConfig` takes. Without `target_modules` every linear module gets an adapter (in a mixture of
-experts, the attention's); the environment variable DEFAULT_TARGET_MODULES, a list with commas, comes before that.
+experts, the attention's); the environment variable DEFAULT_TARGET_MODULES, a list with commas, comes before that. Of a
+model that also sees or hears, the text part gets them, unless `exclude_modules` says otherwise.
 """
 TRAINING = """What trl's `SFTConfig` takes, transformers' `TrainingArguments` among it. Defaults that depend on the run:
 

@@ -33,7 +33,7 @@ from kaito.tuning.metrics import TuningMetrics
 from kaito.tuning.model import load_model
 from kaito.tuning.progress import ProgressCallback
 from kaito.tuning.stop import StopSignal
-from kaito.tuning.targets import choose_targets
+from kaito.tuning.targets import beside_text, choose_targets
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger("kaito.tuning")
 
@@ -80,6 +80,7 @@ def tune(run: Run, metrics: TuningMetrics, *, stop: StopSignal, now: Clock) -> N
         model, tokenizer = load_model(run.config, run.weights)
         _check_chat(split, tokenizer)
     lora.target_modules = choose_targets(model, lora.target_modules)
+    lora.exclude_modules = lora.exclude_modules or beside_text(model)
     with _understood(run, args):
         set_seed(args.seed)
         trainer = SFTTrainer(

@@ -59,9 +59,11 @@ class Adapters:
 
         try:
             if self._peft is None:
-                self._peft = PeftModel.from_pretrained(self.model, str(folder), adapter_name=key)
+                names = key_mapping(self.model)
+                self._peft = PeftModel.from_pretrained(self.model, str(folder), adapter_name=key, key_mapping=names)
             else:
-                self._peft.load_adapter(str(folder), adapter_name=key)
+                names = key_mapping(self._peft)
+                self._peft.load_adapter(str(folder), adapter_name=key, key_mapping=names)
         except (ValueError, RuntimeError, KeyError, OSError) as error:
             raise AdapterError(
                 f"adapter {name!r} in {folder} does not fit this model: {str(error).splitlines()[0]}"
@@ -132,6 +134,16 @@ class Adapters:
 
     def _after(self, module: Any, args: tuple[Any, ...], output: torch.Tensor) -> torch.Tensor:
         return output if self._uniform or self._by_row else output.transpose(0, 1)
+
+
+def key_mapping(model: Any) -> dict[str, str] | None:
+    """PEFT's renaming of an adapter's weights, where one of a model that also sees meets its text part alone.
+
+    Without it PEFT would find no place for them, and say so in a warning only.
+    """
+    whole = r"^model\.language_model\."
+    is_whole = any(name.endswith(".language_model") for name, _ in model.named_modules())
+    return None if is_whole else {whole: "model."}
 
 
 def check(folder: Path, rank_max: int) -> None:
