@@ -91,7 +91,7 @@ async def _download(routes: Routes, source: Source, path: Path, left: int, limit
             await _attempt(routes, source, part, left, limits)
             break
         except (Interrupted, aiohttp.ClientError, TimeoutError) as error:
-            if refusal := _refusal(error):
+            if refusal := _refusal(error) or _for_good(error):
                 raise refusal from error
             if attempt == ATTEMPTS_MAX:
                 raise TuningError(
@@ -114,6 +114,16 @@ def _refusal(error: BaseException) -> ConfigError | None:
     while cause is not None and not isinstance(cause, ConfigError):
         cause = cause.__cause__ or cause.__context__
     return cause
+
+
+def _for_good(error: BaseException) -> ConfigError | None:
+    """What another attempt would only meet again: a proxy that refuses, a certificate that does not hold."""
+    match error:
+        case aiohttp.ClientHttpProxyError(status=status, message=message) if status < 500 and status != 429:
+            return ConfigError(f"{error.request_info.real_url}: the proxy refuses it: {status} {message}")
+        case aiohttp.ClientConnectorCertificateError():
+            return ConfigError(f"{error}: have it mended, or trust its issuer (SSL_CERT_FILE)")
+    return None
 
 
 async def _attempt(routes: Routes, source: Source, part: Path, left: int, limits: Limits) -> None:

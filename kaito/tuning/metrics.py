@@ -20,8 +20,9 @@ class TuningMetrics:
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
+        # On the page from its first value on: a gauge without labels would show 0 before that.
         self._gauges = {
-            name: Gauge(f"kaito_tuning_{name}", help_, registry=self.registry)
+            name: Gauge(f"kaito_tuning_{name}", help_, registry=None)
             for name, help_ in (
                 ("step", "Optimizer steps done, those of the checkpoint that was taken up included"),
                 ("steps_planned", "Optimizer steps that the run has in all"),
@@ -37,11 +38,15 @@ class TuningMetrics:
                 ("checkpoint_step", "Step of the newest checkpoint"),
             )
         }
+        self._shown: set[str] = set()
 
     def set(self, **values: float | None) -> None:
         for name, value in values.items():
             if value is not None and name in self._gauges:
                 self._gauges[name].set(value)
+                if name not in self._shown:
+                    self._shown.add(name)
+                    self.registry.register(self._gauges[name])
 
     def exposition(self) -> bytes:
         return generate_latest(self.registry)

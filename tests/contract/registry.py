@@ -15,6 +15,7 @@ from pathlib import Path
 from urllib.error import HTTPError
 
 import pytest
+import trustme
 
 # bcrypt of "secret": the registry takes no other kind.
 HTPASSWD = "tuner:$2a$05$abcdefghijklmnopqrstuuOQiyCxlgf/oeuTqixKmWdcYUh4Hjl0a\n"
@@ -22,8 +23,8 @@ USER, PASSWORD = "tuner", "secret"
 
 
 @contextmanager
-def running_registry(folder: Path, *, htpasswd: str = "") -> Iterator[str]:
-    """Yields HOST:PORT. Skips the test where the program is not installed."""
+def running_registry(folder: Path, *, htpasswd: str = "", certificate: trustme.LeafCert | None = None) -> Iterator[str]:
+    """Yields HOST:PORT, which speaks TLS with a certificate. Skips the test where the program is not installed."""
     program = shutil.which("docker-registry")
     if program is None:
         pytest.skip("docker-registry is not installed (Debian: apt-get install docker-registry)")
@@ -39,13 +40,19 @@ def running_registry(folder: Path, *, htpasswd: str = "") -> Iterator[str]:
     if htpasswd:
         (folder / "htpasswd").write_text(htpasswd)
         config["auth"] = {"htpasswd": {"realm": "tests", "path": str(folder / "htpasswd")}}
+    if certificate is not None:
+        chain, key = folder / "chain.pem", folder / "key.pem"
+        for blob in certificate.cert_chain_pems:
+            blob.write_to_path(str(chain), append=True)
+        certificate.private_key_pem.write_to_path(str(key))
+        config["http"] |= {"tls": {"certificate": str(chain), "key": str(key)}}
     path = folder / "config.yml"
     path.write_text(json.dumps(config))
     with subprocess.Popen(
         [program, "serve", str(path)], stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL
     ) as process:
         try:
-            _wait(f"http://127.0.0.1:{port}/v2/", process)
+            _wait(f"http://127.0.0.1:{port}/v2/", process)  # one that speaks TLS answers this with 400
             yield f"127.0.0.1:{port}"
         finally:
             process.terminate()

@@ -50,6 +50,7 @@ def weights(folder: Path) -> dict[str, Any]:
 
 
 def test_two_hundred_rows_teach_a_fact(base_model: Path, data_dir: Path, tmp_path: Path, write_config: Any) -> None:
+    import torch
     from peft import PeftModel
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
@@ -70,6 +71,7 @@ def test_two_hundred_rows_teach_a_fact(base_model: Path, data_dir: Path, tmp_pat
     page = metrics.exposition().decode()
     assert "kaito_tuning_step 40.0" in page and "kaito_tuning_steps_planned 40.0" in page
     assert f"kaito_tuning_loss {losses[-1]}"[:20] in page
+    assert ("gpu_memory_peak_bytes" in page) == torch.cuda.is_available()  # what is not known is not there
 
 
 def test_the_adapter_is_the_one_of_a_plain_peft_and_trl_script(
@@ -230,7 +232,7 @@ def test_two_processes_stop_after_the_same_step_and_one_of_them_writes(
     base_model: Path, data_dir: Path, tmp_path: Path, write_config: Callable[..., Path]
 ) -> None:
     """SIGTERM to the launcher: a checkpoint, and a second start that does the rest."""
-    steps = 100  # so many that the signal comes before the last one, however busy the machine
+    steps = 50  # so many that the signal comes before the last one, however busy the machine
     training = {**TRAINING, "max_steps": steps, "logging_steps": 1, "use_cpu": True, "ddp_backend": "gloo"}
     config = write_config(LoraConfig=LORA, TrainingArguments=training)
     output = tmp_path / "out"
