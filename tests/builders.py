@@ -11,10 +11,8 @@ from copy import deepcopy
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-import msgspec
-
 from kaito.api.core import CONFIG_MAP, NODE, SERVICE, ConfigMap, Node, Pod, Service, StorageClass
-from kaito.api.meta import Json, ObjectRef, ResourceKind
+from kaito.api.meta import Json, ObjectRef, ResourceKind, from_json
 from kaito.api.names import CLAIM_LABELS, POOL_LABELS
 from kaito.api.nodeclaim import NODE_CLAIM, NodeClaim
 from kaito.api.nodepool import NODE_POOL, NodePool
@@ -366,7 +364,7 @@ def decode(body: Json) -> Any:
     """The typed object that a watch stream would make of this JSON: a Struct, a Workspace or an InvalidObject."""
     if body["kind"] in DECODERS:
         return DECODERS[body["kind"]](deepcopy(body))
-    return msgspec.convert(deepcopy(body), MODELS[body["kind"]], strict=False)
+    return from_json(body, MODELS[body["kind"]])
 
 
 def ref_of(body: Json) -> ObjectRef:

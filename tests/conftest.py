@@ -1,4 +1,4 @@
-"""What every test leaves as it found it."""
+"""What holds for every test, and what each leaves as it found it."""
 
 from __future__ import annotations
 
@@ -6,6 +6,11 @@ from collections.abc import Iterator
 
 import pytest
 import structlog
+from hypothesis import settings
+
+# An example that takes long says that the machine is busy, not that a law does not hold.
+settings.register_profile("kaito")
+settings.load_profile("kaito")
 
 
 @pytest.fixture(autouse=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from kaito.api.meta import Condition, Json, ObjectMeta, ObjectRef, ResourceKind
+from kaito.api.meta import Condition, ObjectMeta, ObjectRef, ResourceKind, Whole
 
 NODE = ResourceKind("", "v1", "Node", "nodes", False)
 POD = ResourceKind("", "v1", "Pod", "pods", True)
@@ -110,11 +110,8 @@ class Pod(msgspec.Struct, frozen=True, gc=False):
     status: PodStatus = PodStatus()
 
 
-class Service(msgspec.Struct, frozen=True, gc=False):
+class Service(Whole, frozen=True, gc=False):
     """`spec` is kept whole: the planner compares it with what it wants."""
-
-    metadata: ObjectMeta = ObjectMeta()
-    spec: Json = {}
 
 
 class ConfigMap(msgspec.Struct, frozen=True, gc=False):

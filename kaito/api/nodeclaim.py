@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from kaito.api.meta import Condition, Json, ObjectMeta, ResourceKind
+from kaito.api.meta import Condition, ResourceKind, Whole
 
 NODE_CLAIM = ResourceKind("karpenter.sh", "v1", "NodeClaim", "nodeclaims", False)
 
@@ -20,7 +20,5 @@ class NodeClaimStatus(msgspec.Struct, frozen=True, gc=False, rename="camel"):
     allocatable: dict[str, str] = {}
 
 
-class NodeClaim(msgspec.Struct, frozen=True, gc=False):
-    metadata: ObjectMeta = ObjectMeta()
-    spec: Json = {}
+class NodeClaim(Whole, frozen=True, gc=False):
     status: NodeClaimStatus = NodeClaimStatus()

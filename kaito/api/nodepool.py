@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from kaito.api.meta import Condition, Json, ObjectMeta, ResourceKind
+from kaito.api.meta import Condition, ResourceKind, Whole
 
 NODE_POOL = ResourceKind("karpenter.sh", "v1", "NodePool", "nodepools", False)
 
@@ -15,9 +15,7 @@ class NodePoolStatus(msgspec.Struct, frozen=True, gc=False):
     conditions: tuple[Condition, ...] = ()
 
 
-class NodePool(msgspec.Struct, frozen=True, gc=False):
+class NodePool(Whole, frozen=True, gc=False):
     """`spec` is kept whole: the planner compares it with what it wants."""
 
-    metadata: ObjectMeta = ObjectMeta()
-    spec: Json = {}
     status: NodePoolStatus = NodePoolStatus()

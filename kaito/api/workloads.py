@@ -9,7 +9,7 @@ from typing import Protocol
 
 import msgspec
 
-from kaito.api.meta import Condition, Json, ObjectMeta, ResourceKind
+from kaito.api.meta import Condition, Json, ObjectMeta, ResourceKind, Whole
 
 STATEFUL_SET = ResourceKind("apps", "v1", "StatefulSet", "statefulsets", True)
 DEPLOYMENT = ResourceKind("apps", "v1", "Deployment", "deployments", True)
@@ -29,18 +29,19 @@ class Child(Protocol):
     @property
     def spec(self) -> Json: ...
 
+    @property
+    def spec_json(self) -> msgspec.Raw: ...
+
 
 class ControllerRevision(msgspec.Struct, frozen=True, gc=False):
-    """A spec as it once was, numbered."""
+    """A spec as it once was, numbered. What it was nobody asks: its hash is an annotation."""
 
     metadata: ObjectMeta = ObjectMeta()
     revision: int = 0
-    data: Json = {}
 
 
-class PodDisruptionBudget(msgspec.Struct, frozen=True, gc=False):
-    metadata: ObjectMeta = ObjectMeta()
-    spec: Json = {}
+class PodDisruptionBudget(Whole, frozen=True, gc=False):
+    """How many of the pods may be taken away at once."""
 
 
 class JobStatus(msgspec.Struct, frozen=True, gc=False, rename="camel"):
@@ -52,9 +53,7 @@ class JobStatus(msgspec.Struct, frozen=True, gc=False, rename="camel"):
     conditions: tuple[Condition, ...] = ()
 
 
-class Job(msgspec.Struct, frozen=True, gc=False):
-    metadata: ObjectMeta = ObjectMeta()
-    spec: Json = {}
+class Job(Whole, frozen=True, gc=False):
     status: JobStatus = JobStatus()
 
     @property
@@ -64,11 +63,9 @@ class Job(msgspec.Struct, frozen=True, gc=False):
         return next((each for each in ends if each.status == "True"), None)
 
 
-class Deployment(msgspec.Struct, frozen=True, gc=False):
-    metadata: ObjectMeta = ObjectMeta()
-    spec: Json = {}
+class Deployment(Whole, frozen=True, gc=False):
+    """The pods of a RAGEngine."""
 
 
-class StatefulSet(msgspec.Struct, frozen=True, gc=False):
-    metadata: ObjectMeta = ObjectMeta()
-    spec: Json = {}
+class StatefulSet(Whole, frozen=True, gc=False):
+    """The pods of a model server."""

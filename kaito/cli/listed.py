@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 
 from kaito.api.core import CONFIG_MAP, CUSTOM_RESOURCE_DEFINITION
-from kaito.api.meta import Json, ObjectRef, ResourceKind, ResourceVersion
+from kaito.api.meta import Json, ObjectRef, ResourceKind, ResourceVersion, from_json
 from kaito.kube.client import KubeClient, Scope
 from kaito.kube.errors import Forbidden, NotFound
 from kaito.settings import PlanSettings
@@ -72,7 +72,7 @@ async def _list(client: KubeClient, row: KindRow, namespace: str) -> list[tuple[
         for item in page.get("items") or []:
             meta = item["metadata"]
             try:
-                obj = msgspec.convert(item, row.wire)
+                obj = from_json(item, row.wire)
             except msgspec.ValidationError:
                 continue
             ref = row.kind.ref(meta.get("namespace", ""), meta["name"])
@@ -86,7 +86,7 @@ async def look_up(client: KubeClient, graph: StateGraph, ref: ObjectRef) -> None
     """An object of a kind that is read by its name."""
     kind = next(kind for kind in graph.rows if kind.kind == ref.kind)
     try:
-        found = msgspec.convert(await client.read(kind, ref), graph.rows[kind].wire)
+        found = from_json(await client.read(kind, ref), graph.rows[kind].wire)
     except NotFound:
         found = None
     except Forbidden:

@@ -109,7 +109,7 @@ def _seen(s: Snapshot) -> tuple[Any, ...]:
     """All that is compared of the children."""
     names = (s.ref.name, headless_service_name(s.ref.name))
     found = (*(s.view.service(s.ref.namespace, name) for name in names), s.view.budget(s.ref), s.workload)
-    return tuple(child and (_compared(child.metadata), child.spec) for child in found)
+    return tuple(child and (_compared(child.metadata), child.spec_json) for child in found)
 
 
 def _compared(metadata: ObjectMeta) -> tuple[Any, ...]:
@@ -126,7 +126,7 @@ def _inputs(s: Snapshot, root: RootMeta, ws: Workspace, sizing: Sizing) -> tuple
         (sizing, ws.inference, ws.tuning),
         (root.labels, root.annotations),
         node_pins(s, root),
-        (made.spec, *(made.metadata.annotation(key) for key in MADE_MARKS)) if made else None,
+        (made.spec_json, *(made.metadata.annotation(key) for key in MADE_MARKS)) if made else None,
         (s.settings, s.view.capabilities),
         s.view.has_storage_class(LOCAL_DISK_CLASS),
         mounts_images(s.settings.image_volumes, s.view.capabilities, s.nodes),
@@ -203,7 +203,8 @@ def _as_first_made(body: Json, observed: Child | None) -> Json:
     if observed is None:
         return body
     spec = {key: value for key, value in body["spec"].items() if key not in IMMUTABLE}
-    spec |= {key: observed.spec[key] for key in IMMUTABLE if key in observed.spec}
+    first = observed.spec
+    spec |= {key: first[key] for key in IMMUTABLE if key in first}
     selected = (spec.get("selector") or {}).get("matchLabels") or {}
     template = spec["template"]
     labels = (template["metadata"].get("labels") or {}) | selected

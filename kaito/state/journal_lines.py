@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 from pydantic import BaseModel
 
-from kaito.api.meta import Json, ObjectRef, ResourceKind, ResourceVersion
+from kaito.api.meta import Json, ObjectRef, ResourceKind, ResourceVersion, from_json
 from kaito.state.events import Apply, Delete, Init, InitApply, InitDone
 from kaito.state.graph import StateGraph
 from kaito.state.journal import Entry, Journal
@@ -74,7 +74,7 @@ def object_json(obj: Any) -> Json:
     if isinstance(obj, BaseModel):
         metadata = {"metadata": msgspec.to_builtins(obj.metadata)}  # type: ignore[attr-defined]
         return metadata | obj.model_dump(mode="json", by_alias=True, exclude_unset=True, exclude={"metadata"})
-    found: Json = msgspec.to_builtins(obj)
+    found: Json = msgspec.json.decode(msgspec.json.encode(obj))
     return found
 
 
@@ -133,7 +133,7 @@ def _place(raw: Json) -> tuple[str, str]:
 
 def _object(kind: ResourceKind, raw: Json) -> Any:
     row = ROWS[kind.kind]
-    wire = msgspec.convert(raw, row.wire)
+    wire = from_json(raw, row.wire)
     return wire if row.decode is None else row.decode(wire)
 
 

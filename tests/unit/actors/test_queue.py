@@ -59,7 +59,7 @@ class QueueLaws(RuleBasedStateMachine):
 
 
 TestQueueLaws = QueueLaws.TestCase
-TestQueueLaws.settings = settings(max_examples=80, deadline=None, stateful_step_count=40)
+TestQueueLaws.settings = settings(max_examples=80, stateful_step_count=40)
 
 
 def test_the_more_urgent_key_goes_first_among_those_that_are_due() -> None:

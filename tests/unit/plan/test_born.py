@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from kaito.api.meta import from_json
 from kaito.api.workloads import StatefulSet
 from kaito.plan.born import MADE_AS_CHARS_MAX, as_born, made_for
 from kaito.plan.diff import desired_hash
@@ -27,7 +27,7 @@ def workload(template: Any) -> Any:
 
 
 def observed(body: Any) -> StatefulSet:
-    return msgspec.convert(body, StatefulSet)
+    return from_json(body, StatefulSet)
 
 
 @given(TEMPLATES, TEMPLATES, TEMPLATES, WISHES)

@@ -116,7 +116,7 @@ def test_the_preferred_node_is_left_to_whom_prefers_it() -> None:
     assert world.bodies[ref("b")]["status"]["workerNodes"] == ["n1"]
 
 
-QUICK = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+QUICK = settings(max_examples=60, suppress_health_check=[HealthCheck.too_slow])
 
 
 @st.composite

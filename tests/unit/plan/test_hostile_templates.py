@@ -128,7 +128,7 @@ def ready_world(root: Json) -> World:
     return World(root, claim, node("n1", labels=labels))
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(hostile())
 def test_any_json_in_a_field_without_a_schema_is_planned_or_told_of(root: Json) -> None:
     validate(deepcopy(root), None, NothingKnown(), PlanSettings())

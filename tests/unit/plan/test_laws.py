@@ -38,9 +38,7 @@ from tests.unit.plan.applier import Applier
 
 REF = ObjectRef("Workspace", "default", "phi")
 SETTINGS = PlanSettings(benchmark=False)
-QUICK = settings(
-    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large]
-)
+QUICK = settings(max_examples=60, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
 TIMES = st.integers(0, 2_000)
 
 

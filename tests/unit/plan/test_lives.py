@@ -117,7 +117,7 @@ class Life:
         raise AssertionError("not converged")
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
+@settings(max_examples=60, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
 @given(st.lists(st.sampled_from(MOVES), max_size=25), st.data())
 def test_a_view_that_lags_never_multiplies_machines_and_in_the_end_it_serves(moves: list[str], data: Any) -> None:
     life = Life()
@@ -128,7 +128,7 @@ def test_a_view_that_lags_never_multiplies_machines_and_in_the_end_it_serves(mov
     assert len(life.live()) == TARGET
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
+@settings(max_examples=60, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
 @given(st.lists(st.sampled_from(MOVES), max_size=25), st.data())
 def test_what_a_new_leader_with_an_older_view_doubled_is_given_back(moves: list[str], data: Any) -> None:
     """Views of one process never go back in time; those of its successor may, once."""
@@ -139,7 +139,7 @@ def test_what_a_new_leader_with_an_older_view_doubled_is_given_back(moves: list[
     assert len(life.live()) == TARGET
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
+@settings(max_examples=40, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
 @given(st.lists(st.sampled_from(MOVES), max_size=15), st.data())
 def test_however_it_went_an_uninstall_ends_by_itself_with_every_claim_on_its_way_out(
     moves: list[str], data: Any
@@ -158,7 +158,7 @@ def test_however_it_went_an_uninstall_ends_by_itself_with_every_claim_on_its_way
     assert life.live() == []
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
+@settings(max_examples=40, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
 @given(st.lists(st.sampled_from(MOVES), max_size=15), st.data())
 def test_however_it_went_a_deletion_leaves_no_machine(moves: list[str], data: Any) -> None:
     life = Life()

@@ -115,7 +115,7 @@ class Server:
         return [kind.kind for kind, held in self.objects.items() if held.is_terminating]
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.sets(st.sampled_from(RIGHTS)), st.booleans(), st.booleans(), st.data())
 def test_every_step_is_allowed_when_it_is_taken_and_nothing_that_is_deleted_stays(
     deleted: set[ResourceKind], with_namespace: bool, is_hung: bool, data: Any

@@ -123,7 +123,7 @@ class Running:
 def test_no_request_is_answered_500_or_with_anything_but_json() -> None:
     service = Running()
 
-    @settings(max_examples=400, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
+    @settings(max_examples=400, suppress_health_check=list(HealthCheck), derandomize=True)
     @given(requests())
     def answers(request: tuple[str, str, bytes | None]) -> None:
         status, body = service.runner.run(service.send(*request))

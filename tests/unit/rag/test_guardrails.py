@@ -26,7 +26,7 @@ STREAMABLE: list[dict[str, Any]] = [
 ]
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(
     st.lists(st.sampled_from(WORDS), max_size=12).map(" ".join),
     st.lists(st.integers(0, 80), max_size=10),

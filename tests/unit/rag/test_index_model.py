@@ -151,4 +151,4 @@ class IndexMachine(RuleBasedStateMachine):
 
 
 TestIndexIsADictionary = IndexMachine.TestCase
-TestIndexIsADictionary.settings = hypothesis_settings(max_examples=25, stateful_step_count=20, deadline=None)
+TestIndexIsADictionary.settings = hypothesis_settings(max_examples=25, stateful_step_count=20)

@@ -85,7 +85,7 @@ def hashed(texts: list[str]) -> Float32s:
     return np.stack([embed(text) for text in texts])
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     st.lists(st.lists(st.sampled_from(["a", "b c", "d " * 9, "x " * 40]), max_size=7), max_size=8),
     st.integers(1, 4),

@@ -46,7 +46,7 @@ def generation_of(batches: list[list[str]], dead: set[int]) -> Generation:
     return Generation(0, (), words, fields).changed(compacted([part for part in parts if part.alive_count]))
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(st.lists(st.lists(TEXTS, max_size=4), max_size=5), st.sets(st.integers(0, 19), max_size=4), TEXTS)
 def test_bm25_is_the_formula_whatever_the_segments(batches: list[list[str]], dead: set[int], query: str) -> None:
     generation = generation_of(batches, dead)

@@ -167,7 +167,7 @@ def step(graph: StateGraph, move: tuple[str, str, str]) -> frozenset[ObjectRef]:
             return remove(graph, kind, "default" if kind.namespaced else "", second)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(STEPS)
 def test_after_any_history_the_graph_equals_one_rebuilt_from_lists(moves: list[Any]) -> None:
     graph = StateGraph()
@@ -176,7 +176,7 @@ def test_after_any_history_the_graph_equals_one_rebuilt_from_lists(moves: list[A
     assert check(graph) == []
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(STEPS, st.integers(0, 24))
 def test_a_root_whose_answers_changed_is_dirtied(moves: list[Any], cut: int) -> None:
     def seen(graph: StateGraph) -> dict[ObjectRef, Any]:

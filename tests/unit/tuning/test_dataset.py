@@ -165,7 +165,7 @@ VALUES = st.recursive(
 )
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.lists(st.dictionaries(st.text(), VALUES, max_size=3), min_size=1, max_size=5), st.sampled_from([None, 0, 3]))
 def test_a_json_array_is_read_as_json_reads_it(rows: list[dict[str, Any]], indent: int | None) -> None:
     import tempfile
@@ -181,7 +181,7 @@ def test_a_json_array_is_read_as_json_reads_it(rows: list[dict[str, Any]], inden
         assert lines == sorted(lines) and all("{" in written[line - 1] for line in lines)
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(st.binary())
 def test_any_bytes_give_rows_or_an_error_that_names_the_file(data: bytes) -> None:
     import tempfile
