@@ -68,13 +68,12 @@ class _Scraped(Collector):
         self._graph, self._queue_depth, self._watch_ages_s = graph, queue_depth, watch_ages_s
 
     def collect(self) -> Iterator[Metric]:
-        roots = {kind: self._of(kind) for kind in COUNTED}
+        roots = {kind: [root_meta(root, kind) for root in self._of(kind)] for kind in COUNTED}
         for kind, found in roots.items():
-            yield _phases(kind, [root_meta(root, kind) for root in found])
-        workspaces = [root for root in roots[WORKSPACE] if isinstance(root, Workspace)]
-        yield _presets(workspaces)
-        yield _closed_gates([root_meta(root, kind) for kind, found in roots.items() for root in found])
-        yield _stages(workspaces)
+            yield _phases(kind, found)
+        yield _presets([root for root in self._of(WORKSPACE) if isinstance(root, Workspace)])
+        yield _closed_gates([root for found in roots.values() for root in found])
+        yield _stages(roots[WORKSPACE])
         yield from _claims(self._of(PERSISTENT_VOLUME_CLAIM))
         yield GaugeMetricFamily("kaito_queue_depth", "Roots that wait for a turn.", value=self._queue_depth())
         ages = GaugeMetricFamily("kaito_watch_age_seconds", "Since a kind was last heard of.", labels=["kind"])
@@ -117,7 +116,7 @@ def _closed_gates(found: list[RootMeta]) -> GaugeMetricFamily:
     return family
 
 
-def _stages(found: list[Workspace]) -> GaugeHistogramMetricFamily:
+def _stages(found: list[RootMeta]) -> GaugeHistogramMetricFamily:
     """Of the Workspaces that exist: from creation to each stage that they have passed."""
     family = GaugeHistogramMetricFamily(
         "kaito_workspace_stage_seconds", "From a Workspace's creation to a stage.", labels=["stage"]
@@ -126,7 +125,7 @@ def _stages(found: list[Workspace]) -> GaugeHistogramMetricFamily:
     for workspace in found:
         for stage in workspace.status.get("timeline") or ():
             try:
-                began, at = parse_rfc3339(workspace.metadata.creation_timestamp), parse_rfc3339(stage["at"])
+                began, at = parse_rfc3339(workspace.created), parse_rfc3339(stage["at"])
             except (ValueError, KeyError, TypeError):
                 continue
             passed.setdefault(str(stage.get("stage")), []).append(max(0.0, (at - began).total_seconds()))

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-from pydantic import ConfigDict, Field
+from pydantic import Field
 
 from kaito.api.meta import Json, ObjectRef, ResourceKind
 from kaito.api.workspace import (
@@ -12,10 +10,10 @@ from kaito.api.workspace import (
     ConditionStatus,
     InferenceSpec,
     LabelSelector,
-    Metadata,
     Opaque,
     Partition,
     Performance,
+    RootObject,
     Wire,
     parse_as,
 )
@@ -81,12 +79,8 @@ class InferenceSetStatus(Wire):
     blockers: tuple[Blocker, ...] = Field((), description="What the replicas wait for, deepest cause first.")
 
 
-class InferenceSet(Wire):
-    model_config = ConfigDict(arbitrary_types_allowed=True)
-
-    metadata: Metadata
+class InferenceSet(RootObject):
     spec: InferenceSetSpec = Field(description="What is wanted.")
-    status: dict[str, Any] = Field({}, description="Written by the operator alone.")
 
     @property
     def ref(self) -> ObjectRef:

@@ -6,17 +6,15 @@ not know is pruned from what was stored under the other version, and a volume wo
 
 from __future__ import annotations
 
-from typing import Any
-
-from pydantic import ConfigDict, Field
+from pydantic import Field
 
 from kaito.api.meta import Json, ObjectRef, ResourceKind
 from kaito.api.workspace import (
     Blocker,
     ClaimsGivenUp,
     ConditionStatus,
-    Metadata,
     ResourceSpec,
+    RootObject,
     Stage,
     Wire,
     parse_as,
@@ -100,12 +98,8 @@ class RAGEngineStatus(Wire):
     timeline: tuple[Stage, ...] = Field((), description="The stages that have been passed, in order.")
 
 
-class RAGEngine(Wire):
-    model_config = ConfigDict(arbitrary_types_allowed=True)
-
-    metadata: Metadata
+class RAGEngine(RootObject):
     spec: RAGEngineSpec = Field(description="What is wanted.")
-    status: dict[str, Any] = Field({}, description="Written by the operator alone: a RAGEngineStatus, as it was read.")
 
     @property
     def ref(self) -> ObjectRef:

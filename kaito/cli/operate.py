@@ -7,6 +7,7 @@ from __future__ import annotations
 import os
 import socket
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from random import Random
 
@@ -35,8 +36,6 @@ from kaito.operator import Operator
 from kaito.plan.actions import Emit, Plan
 from kaito.settings import PlanSettings
 from kaito.web.probes import serve_probes
-from kaito.webhook.keeper import Keeper, service_names, stop_asking
-from kaito.webhook.server import Webhook, serve_webhook
 
 COMPONENT = "kaito-operator"
 OPERATOR_NAMESPACE = PlanSettings().release_namespace
@@ -122,7 +121,7 @@ class _Surroundings:
             self._operator.view,
             namespace=options.namespace,
             may_write=may_write,
-            prepare=lambda: stop_asking(client),
+            prepare=partial(_stop_asking, client),
             began=lambda scene: self._log.info(Event.UNINSTALL_BEGAN, kinds=[kind.plural for kind in scene.leaving]),
             on_trouble=lambda error: self._log.warning(Event.UNINSTALL_DELAYED, error=str(error)),
         )
@@ -163,6 +162,9 @@ class _Surroundings:
 
     async def _serve_admission(self) -> None:
         """Beside everything else: an operator that may not read its Secret reconciles all the same, and says so."""
+        from kaito.webhook.keeper import Keeper, service_names  # brings cryptography along, 7 MB
+        from kaito.webhook.server import Webhook, serve_webhook
+
         options = self._options
         keeper = Keeper(
             self._client,
@@ -215,3 +217,9 @@ class _Surroundings:
             seconds=round(seconds, 3),
             **error,
         )
+
+
+async def _stop_asking(client: KubeClient) -> None:
+    from kaito.webhook.keeper import stop_asking  # brings cryptography along
+
+    await stop_asking(client)

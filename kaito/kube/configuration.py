@@ -11,6 +11,7 @@ import importlib
 import importlib.util
 import os
 import sys
+import threading
 from functools import cache
 from pathlib import Path
 from types import ModuleType
@@ -22,6 +23,7 @@ from kaito.kube.errors import Unauthorized
 
 PACKAGE = "kubernetes_asyncio"
 CLIENT = f"{PACKAGE}.client"
+_importing = threading.Lock()  # `sys.modules` is the whole process's; benchmarks connect in two threads
 # Of a file that is none, the loader raises whatever its reading of it comes upon.
 NO_KUBECONFIG = (yaml.YAMLError, ValueError, TypeError, AttributeError, LookupError)
 
@@ -36,7 +38,8 @@ async def load_configuration(kubeconfig: Path | None) -> Any:
 
     Raises Unauthorized that names what was read when there is no usable configuration.
     """
-    loaders = _loaders()
+    with _importing:
+        loaders = _loaders()
     configuration = type.__call__(loaders.configuration)  # a fresh one: the class hands out a shared default otherwise
     try:
         if kubeconfig is None and "KUBERNETES_SERVICE_HOST" in os.environ and "KUBECONFIG" not in os.environ:

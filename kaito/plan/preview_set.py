@@ -7,7 +7,6 @@ world, and every replica is taken to answer afterwards, until there is nothing l
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any
 
 import msgspec
 
@@ -30,6 +29,7 @@ from kaito.state.events import Apply
 from kaito.state.events import Delete as DeleteEvent
 from kaito.state.graph import StateGraph
 from kaito.state.graph_view import GraphView
+from kaito.state.journal_lines import object_json
 from kaito.state.view import InvalidObject
 
 ROUNDS_MAX = 256  # a change of the template goes one replica at a time
@@ -93,7 +93,8 @@ def _only_steps(one: Preview) -> Preview:
 def _step(graph: StateGraph, move: Create | PatchRoot | Delete) -> Step:
     if not isinstance(move, PatchRoot):
         return Step(move.ref, move)
-    return Step(move.root, move, tuple(_changes(move.patch, _raw(graph.root(move.root)), "")))
+    found = graph.root(move.root)
+    return Step(move.root, move, tuple(_changes(move.patch, object_json(found) if found is not None else {}, "")))
 
 
 def _changes(patch: Json, seen: Json, path: str) -> list[Change]:
@@ -122,21 +123,13 @@ def _carry_out(graph: StateGraph, move: Create | PatchRoot | Delete, now: dateti
         return
     found = graph.root(move.root if isinstance(move, PatchRoot) else move.ref)
     if isinstance(found, Workspace) and isinstance(move, PatchRoot):
-        _put(graph, parse_workspace(merged(_raw(found), move.patch)))
+        _put(graph, parse_workspace(merged(object_json(found), move.patch)))
     elif isinstance(found, Workspace):
         metadata = msgspec.structs.replace(found.metadata, deletion_timestamp=rfc3339(now))
         _put(graph, found.model_copy(update={"metadata": metadata}))
     else:  # one that does not fit its model
         ref = move.root if isinstance(move, PatchRoot) else move.ref
         graph.apply(WORKSPACE, DeleteEvent(ref, found))
-
-
-def _raw(found: Any) -> Json:
-    """The Workspace as JSON again."""
-    if not isinstance(found, Workspace):
-        return dict(found.raw) if isinstance(found, InvalidObject) else {}
-    body: Json = found.model_dump(mode="json", by_alias=True, exclude_unset=True, exclude={"metadata"})
-    return body | {"metadata": msgspec.to_builtins(found.metadata)}
 
 
 def _put(graph: StateGraph, found: Workspace | tuple[str, ...]) -> None:
@@ -153,5 +146,7 @@ def _let_answer(graph: StateGraph, ref: ObjectRef) -> None:
                 "status": "True",
                 "observedGeneration": found.metadata.generation,
             }
-            others = [c for c in found.status.get("conditions") or () if c.get("type") != READY_CONDITION]
-            _put(graph, found.model_copy(update={"status": found.status | {"conditions": [*others, ready]}}))
+            before = found.status
+            others = [c for c in before.get("conditions") or () if c.get("type") != READY_CONDITION]
+            status = before | {"conditions": [*others, ready]}
+            _put(graph, found.model_copy(update={"status_json": msgspec.json.encode(status)}))

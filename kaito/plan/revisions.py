@@ -23,45 +23,47 @@ HASH_LENGTHS = (5, 10, 20)  # of the name: upstream's, and longer ones where two
 
 @dataclass(frozen=True, slots=True)
 class Revision:
-    """The spec as it is now, its hash and its number."""
+    """The hash of the spec as it is now, and its number."""
 
     digest: str
     number: int
-    data: Json
 
 
 def current_revision(view: ClusterView, root: RootMeta, ws: Workspace) -> Revision:
     """A spec that was seen before and has not been replaced keeps its number; any other gets the next one."""
-    data, digest = _written.get(root.uid, (ws.resource, ws.inference, ws.tuning), lambda: _write(ws))
+    digest = _digests.get(root.uid, (ws.resource, ws.inference, ws.tuning), lambda: _digest_of(_data(ws)))
     known = view.revisions_of(root.ref)
     if known and _digest(known[-1]) == digest:
-        return Revision(digest, known[-1].revision, data)
-    return Revision(digest, known[-1].revision + 1 if known else 1, data)
+        return Revision(digest, known[-1].revision)
+    return Revision(digest, known[-1].revision + 1 if known else 1)
 
 
-_written: Memo[tuple[Json, str]] = Memo()
+_digests: Memo[str] = Memo()
 
 
-def _write(ws: Workspace) -> tuple[Json, str]:
-    """The spec as its author wrote it, and its hash."""
-    data = {
+def _data(ws: Workspace) -> Json:
+    """The spec as its author wrote it."""
+    return {
         name: part.model_dump(mode="json", by_alias=True, exclude_unset=True)
         for name in ("resource", "inference", "tuning")
         if (part := getattr(ws, name)) is not None
     }
-    return data, hashlib.sha256(json.dumps(data, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
 
-def record_revision(view: ClusterView, root: RootMeta, revision: Revision) -> Iterator[Action]:
+def _digest_of(data: Json) -> str:
+    return hashlib.sha256(json.dumps(data, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+
+
+def record_revision(view: ClusterView, root: RootMeta, ws: Workspace, revision: Revision) -> Iterator[Action]:
     """Writes down a spec that is new, or that has come back; forgets the oldest; marks the Workspace."""
     known = view.revisions_of(root.ref)
     if not known or _digest(known[-1]) != revision.digest:
         again = next((each for each in known if _digest(each) == revision.digest), None)
         if again is not None:
-            body = _body(root, revision, again.metadata.name)
+            body = _body(root, ws, revision, again.metadata.name)
             yield Apply(CONTROLLER_REVISION, body, again.metadata.uid, "this spec has come back")
         else:
-            yield Create(CONTROLLER_REVISION, _body(root, revision, _name(root, known, revision)), "a new spec")
+            yield Create(CONTROLLER_REVISION, _body(root, ws, revision, _name(root, known, revision)), "a new spec")
             for old in known[: max(0, len(known) + 1 - REVISIONS_MAX)]:
                 ref = CONTROLLER_REVISION.ref(old.metadata.namespace, old.metadata.name)
                 yield Delete(CONTROLLER_REVISION, ref, old.metadata.uid, f"only {REVISIONS_MAX} are kept")
@@ -86,8 +88,8 @@ def _name(root: RootMeta, known: tuple[ControllerRevision, ...], revision: Revis
     return next((name for name in names if name not in taken), f"{root.ref.name}-{revision.digest[:40]}")
 
 
-def _body(root: RootMeta, revision: Revision, name: str) -> Json:
+def _body(root: RootMeta, ws: Workspace, revision: Revision, name: str) -> Json:
     owner = controller_reference(root.kind, root.ref.name, root.uid)
     labels, annotations = {REVISION_OF_LABEL: root.ref.name}, {SPEC_HASH_ANNOTATION: revision.digest}
     head = child_head(CONTROLLER_REVISION, root.ref, owner, labels, name=name, annotations=annotations)
-    return head | {"data": revision.data, "revision": revision.number}
+    return head | {"data": _data(ws), "revision": revision.number}

@@ -70,7 +70,7 @@ def root_meta(root: Root | InvalidObject, kind: ResourceKind = WORKSPACE) -> Roo
         tuple(metadata.finalizers),
         metadata.labels or {},
         metadata.annotations or {},
-        dict(root.status),
+        root.status,
     )
 
 

@@ -135,7 +135,7 @@ def _plan_valid(view: ClusterView, root: RootMeta, ws: Workspace, now: datetime,
     machines = (*released, *provisioner.acquire(s, machine_order(root, sizing, settings)))
     told = (*report(root, status, verdicts, success=SUCCESS, may_wait=not machines), *_tell_turn(root, sizing, turn))
     actions = (
-        *record_revision(view, root, current_revision(view, root, ws)),
+        *record_revision(view, root, ws, current_revision(view, root, ws)),
         *_place_workload(s, root, ws, sizing, verdicts),
         *missing_logs(s),
         *((measured.read,) if measured.read else ()),

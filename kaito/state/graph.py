@@ -10,14 +10,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Set
 from typing import Any
 
-import msgspec
-
 from kaito.api.core import CUSTOM_RESOURCE_DEFINITION, definition_of
 from kaito.api.meta import ObjectRef, ResourceKind
 from kaito.state.edges import Key
 from kaito.state.events import Apply, InitDone, WatchEvent
 from kaito.state.index import Index
-from kaito.state.kinds import KINDS, KindRow, is_news
+from kaito.state.kinds import KINDS, KindRow
+from kaito.state.reuse import reused
 from kaito.state.sharing import is_share_changed
 from kaito.state.store import Change, Store
 from kaito.state.view import Answer, ServerCapabilities
@@ -131,8 +130,9 @@ class StateGraph:
         dirtied: set[ObjectRef] = set()
         for ref, before, after in changes:
             if before is not None and after is not None:
-                if not is_news(before, after):
-                    self.stores[row.kind].put(ref, msgspec.structs.replace(before, metadata=after.metadata))
+                kept, is_news = reused(before, after)
+                self.stores[row.kind].put(ref, kept)
+                if not is_news:
                     continue
                 old, new = (row.edges(before), row.names(before)), (row.edges(after), row.names(after))
                 if old != new:

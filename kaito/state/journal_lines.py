@@ -7,9 +7,9 @@ from datetime import datetime
 from typing import Any
 
 import msgspec
-from pydantic import BaseModel
 
 from kaito.api.meta import Json, ObjectRef, ResourceKind, ResourceVersion, from_json
+from kaito.api.workspace import RootObject
 from kaito.state.events import Apply, Delete, Init, InitApply, InitDone
 from kaito.state.graph import StateGraph
 from kaito.state.journal import Entry, Journal
@@ -71,9 +71,11 @@ def object_json(obj: Any) -> Json:
     """An object of a store as the API server would send what we keep of it."""
     if isinstance(obj, InvalidObject):
         return obj.raw
-    if isinstance(obj, BaseModel):
-        metadata = {"metadata": msgspec.to_builtins(obj.metadata)}  # type: ignore[attr-defined]
-        return metadata | obj.model_dump(mode="json", by_alias=True, exclude_unset=True, exclude={"metadata"})
+    if isinstance(obj, RootObject):
+        kept = {"metadata": msgspec.to_builtins(obj.metadata), "status": obj.status}
+        return kept | obj.model_dump(
+            mode="json", by_alias=True, exclude_unset=True, exclude={"metadata", "status_json"}
+        )
     found: Json = msgspec.json.decode(msgspec.json.encode(obj))
     return found
 

@@ -6,8 +6,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 
-import msgspec
-
 from kaito.api.core import (
     CONFIG_MAP,
     CUSTOM_RESOURCE_DEFINITION,
@@ -158,14 +156,3 @@ def is_leaving(obj: Any) -> bool:
     if isinstance(obj, InvalidObject):
         return bool((obj.raw.get("metadata") or {}).get("deletionTimestamp"))
     return obj.metadata.deletion_timestamp is not None
-
-
-def is_news(old: Any, new: Any) -> bool:
-    """Whether anything but the resourceVersion differs in what we keep: heartbeats of nodes do not."""
-    if type(old) is not type(new) or not isinstance(new, msgspec.Struct):
-        return True
-    for name in new.__struct_fields__:
-        if name != "metadata" and getattr(old, name) != getattr(new, name):
-            return True
-    version = new.metadata.resource_version  # type: ignore[attr-defined]
-    return bool(msgspec.structs.replace(old.metadata, resource_version=version) != new.metadata)  # type: ignore[attr-defined]

@@ -116,7 +116,6 @@ async def fuzz(url: str, app: App, count: int) -> Counter[int]:
     @settings(
         max_examples=count,
         database=None,
-        deadline=None,
         phases=[Phase.generate],
         derandomize=True,
         suppress_health_check=list(HealthCheck),
