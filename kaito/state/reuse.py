@@ -10,7 +10,9 @@ from __future__ import annotations
 from typing import Any
 
 import msgspec
+from msgspec.structs import force_setattr, replace
 
+from kaito.api.meta import ObjectMeta
 from kaito.api.workspace import RootObject
 
 
@@ -26,48 +28,35 @@ def reused(before: Any, after: Any) -> tuple[Any, bool]:
         return _reused_root(before, after), True
     if not isinstance(after, msgspec.Struct):
         return after, True
-    is_news = False
-    for name in after.__struct_fields__:
+    metadata, is_news = _reused_metadata(before.metadata, after.metadata)  # type: ignore[attr-defined]
+    force_setattr(after, "metadata", metadata)
+    for name in after.__struct_fields__:  # whole fields: to look into them would cost more than the event itself
         if name != "metadata":
-            is_news |= _reuse_field(before, after, name)
-    return after, _reuse_metadata(before.metadata, after.metadata) or is_news  # type: ignore[attr-defined]
+            old = getattr(before, name)
+            if old == getattr(after, name):
+                force_setattr(after, name, old)
+            else:
+                is_news = True
+    return after, is_news
 
 
 def _reused_root(before: RootObject, after: RootObject) -> RootObject:
     """A spec is taken over where its generation is the same: Python calls 1 and true equal, the API server does not."""
-    is_same_spec = before.metadata.generation == after.metadata.generation
-    fields = after.model_fields_set if is_same_spec else {"metadata"}  # what is not set stays so
-    return after.model_copy(update={name: _part(getattr(before, name), getattr(after, name)) for name in fields})
+    found: dict[str, Any] = {"metadata": _reused_metadata(before.metadata, after.metadata)[0]}
+    if before.metadata.generation == after.metadata.generation:
+        for name in after.model_fields_set - found.keys():  # what is not set stays so
+            old, new = getattr(before, name), getattr(after, name)
+            found[name] = old if old == new else new
+    return after.model_copy(update=found)
 
 
-def _reuse_metadata(before: msgspec.Struct, after: msgspec.Struct) -> bool:
-    """Whether more than the resourceVersion differs."""
-    is_news = False
+def _reused_metadata(before: ObjectMeta, after: ObjectMeta) -> tuple[ObjectMeta, bool]:
+    """And whether more than the resourceVersion differs."""
+    as_before = replace(before, resource_version=after.resource_version)
+    if as_before == after:
+        return as_before, False
     for name in after.__struct_fields__:
-        if name != "resource_version":
-            is_news |= _reuse_field(before, after, name)
-    return is_news
-
-
-def _reuse_field(before: msgspec.Struct, after: msgspec.Struct, name: str) -> bool:
-    """Whether the field differs."""
-    old, new = getattr(before, name), getattr(after, name)
-    if old is new:
-        return False
-    if old == new:
-        msgspec.structs.force_setattr(after, name, old)
-        return False
-    msgspec.structs.force_setattr(after, name, _part(old, new))
-    return True
-
-
-def _part(old: Any, new: Any) -> Any:
-    """The new value, made of parts of the old one where they are equal."""
-    if old is new or old == new:
-        return old
-    if isinstance(new, tuple) and isinstance(old, tuple):
-        return (*(_part(*pair) for pair in zip(old, new, strict=False)), *new[len(old) :])
-    if isinstance(new, msgspec.Struct) and type(old) is type(new):
-        for name in new.__struct_fields__:
-            _reuse_field(old, new, name)
-    return new
+        old = getattr(before, name)
+        if old == getattr(after, name):
+            force_setattr(after, name, old)
+    return after, True
