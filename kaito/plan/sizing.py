@@ -7,30 +7,22 @@ rules that a new Workspace must pass are asked only until it is set, for the sam
 
 from __future__ import annotations
 
-import re
-from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from kaito.api.core import CONFIG_MAP, Node
+from kaito.api.core import CONFIG_MAP
 from kaito.api.meta import Json
 from kaito.api.names import (
     BYPASS_RESOURCE_CHECKS_ANNOTATION,
-    LABEL_INSTANCE_TYPE,
     RUNTIME_ANNOTATION,
 )
-from kaito.api.workspace import Partition, Workspace
+from kaito.api.workspace import Workspace
 from kaito.plan.catalog import (
-    SKU_FILE_KEY,
     Preset,
     Sku,
     find_preset,
-    find_sku,
     model_status,
-    parse_skus,
-    similar_skus,
 )
-from kaito.plan.catalog.mig import mig_memory_gib
 from kaito.plan.choice import chosen_type
 from kaito.plan.desired.template_workload import requested_devices
 from kaito.plan.estimate import (
@@ -41,24 +33,24 @@ from kaito.plan.estimate import (
     estimate_nodes,
     parallelism,
 )
+from kaito.plan.inference_config import KEY as CONFIG_KEY
+from kaito.plan.inference_config import context_asked
+from kaito.plan.machine import judge_machine
 from kaito.plan.memo import Memo
 from kaito.plan.model import GATE, judge_model, model_inputs, preset_asked
 from kaito.plan.placement import GPU_RESOURCE
 from kaito.plan.roots import RootMeta
-from kaito.plan.snapshot import is_node_ready, node_ref
 from kaito.plan.tuning_memory import memory_need_gib
 from kaito.plan.validate.tuning import CONFIG_KEY as TUNING_CONFIG_KEY
 from kaito.plan.validate.tuning import config_errors, method_of
 from kaito.plan.validate.violation import Violation
 from kaito.plan.validate.workspace import planned_errors, standing_errors
-from kaito.plan.verdict import EARLIER_STAGE, EARLIER_STAGE_STEP, LOOKING_UP, Failed, Ready, Verdict, Waiting
+from kaito.plan.verdict import LOOKING_UP, Failed, Ready, Verdict, Waiting
 from kaito.settings import PlanSettings
 from kaito.state.edges import selector_of
 from kaito.state.view import ClusterView
 
 TEMPLATE_STORAGE_GIB = 1024
-GPU_LABELS = ("product", "count", "memory")
-CONFIG_KEY = "inference_config.yaml"
 
 
 @dataclass(frozen=True, slots=True)
@@ -263,81 +255,14 @@ def _hub_model(ws: Workspace, preset: Preset) -> Json | None:
 
 
 def _sku(view: ClusterView, root: RootMeta, ws: Workspace, settings: PlanSettings) -> Sku:
-    own, wrong = _own_skus(view, settings)
-    if settings.node_provisioner == "byo":
-        found = _sku_of_nodes(root, view.nodes(selector_of(ws)), own, settings)
-        return _part(root, found, ws.resource.partition)
-    name = _type(view, root, ws)
-    sku = own.get(name.lower()) or find_sku(settings.cloud_provider, name)
-    if sku is None:
-        message = f"resource.instanceType: {name!r} is not known on {settings.cloud_provider}"
-        ref = CONFIG_MAP.ref(settings.release_namespace, settings.sku_config_map)
-        if not view.is_synced_ref(CONFIG_MAP, ref.namespace, ref.name):
-            words = f"{message}; whether {ref} knows it is being looked up"
-            raise _Stopped(Waiting(GATE, "InstanceTypesUnknown", words, ref, LOOKING_UP))
-        if wrong:
-            step = f"correct ConfigMap {ref.name} in namespace {ref.namespace}"
-            raise _Stopped(Failed(GATE, "InvalidInstanceTypes", f"{message}; {ref}: {wrong}", ref, step))
-        step = _choose(similar_skus(settings.cloud_provider, name))
-        raise _Stopped(_failed(root, "UnknownInstanceType", message, step))
-    return sku
-
-
-def _own_skus(view: ClusterView, settings: PlanSettings) -> tuple[Mapping[str, Sku], str]:
-    """The user's own instance types, and what is wrong with the file that should name them."""
-    found = view.config_map(settings.release_namespace, settings.sku_config_map)
-    try:
-        return parse_skus(found.data.get(SKU_FILE_KEY, "")) if found else {}, ""
-    except ValueError as error:
-        return {}, str(error)
+    found = judge_machine(view, root, ws, _type(view, root, ws), settings)
+    if isinstance(found, Sku):
+        return found
+    raise _Stopped(found)
 
 
 def _type(view: ClusterView, root: RootMeta, ws: Workspace) -> str:
     return chosen_type(root, ws, is_running=view.stateful_set(root.ref) is not None)
-
-
-def _choose(similar: tuple[str, ...]) -> str:
-    where = f", such as {', '.join(similar)}" if similar else " (see `kaito estimate`)"
-    return "choose another instance type" + where
-
-
-def _sku_of_nodes(root: RootMeta, nodes: tuple[Node, ...], own: Mapping[str, Sku], settings: PlanSettings) -> Sku:
-    """What the user's own nodes are: from the labels of NVIDIA's feature discovery on the first ready one that has
-    them, else from its instance type, where that is known.
-    """
-    if not nodes:
-        # The gate of the nodes says which labels nobody carries.
-        message = "no node to measure: none carries the labels of resource.labelSelector"
-        raise _Stopped(Waiting(GATE, EARLIER_STAGE, message, root.ref, EARLIER_STAGE_STEP, is_symptom=True))
-    for node in sorted(nodes, key=lambda node: not is_node_ready(node)):
-        product, count, memory_mib = (node.metadata.label(f"nvidia.com/gpu.{key}") for key in GPU_LABELS)
-        if product and count and memory_mib and count.isdecimal() and memory_mib.isdecimal() and int(count):
-            return Sku(product, int(count), round(int(memory_mib) / 1024) * int(count), product)
-    for node in nodes:
-        name = node.metadata.label(LABEL_INSTANCE_TYPE) or ""
-        if sku := own.get(name.lower()) or find_sku(settings.cloud_provider, name):
-            return sku
-    labels = ", ".join(f"nvidia.com/gpu.{key}" for key in GPU_LABELS)
-    message = f"{nodes[0].metadata.name} lacks one of the labels {labels}, so its GPUs are not known"
-    step = "install NVIDIA GPU feature discovery, or set the labels by hand (memory in MiB of one GPU)"
-    raise _Stopped(Failed(GATE, "GPULabelsMissing", message, node_ref(nodes[0]), step))
-
-
-def _part(root: RootMeta, sku: Sku, partition: Partition | None) -> Sku:
-    """The part of the node that the Workspace asks for: some of its accelerators, or one MIG slice."""
-    if partition is None:
-        return sku
-    if partition.mode == "accelerator":
-        count = partition.count or sku.gpus
-        if count > sku.gpus:
-            message = f"resource.partition.count: {count} exceeds the {sku.gpus} GPUs of the node"
-            raise _Stopped(_failed(root, "InvalidWorkspace", message, "ask for as many as there are, or fewer"))
-        return replace(sku, gpus=count, memory_gib=sku.memory_gib * count // sku.gpus)
-    memory_gib = mig_memory_gib(partition.profile)
-    if memory_gib is None:
-        message = f"resource.partition.profile: {partition.profile!r} is no MIG profile such as 1g.10gb"
-        raise _Stopped(_failed(root, "InvalidWorkspace", message, "name a profile of the node's GPUs"))
-    return replace(sku, gpus=1, memory_gib=memory_gib, resource=f"nvidia.com/mig-{partition.profile}")
 
 
 def _estimate(root: RootMeta, preset: Preset, sku: Sku, context_tokens: int) -> Estimate:
@@ -353,7 +278,7 @@ def _context_tokens(view: ClusterView, root: RootMeta, ws: Workspace) -> int:
     name = ws.inference.config if ws.inference else ""
     if not name:
         return CONTEXT_TOKENS_DEFAULT
-    return max_model_len(_config_map(view, root, name, "inference", CONFIG_KEY)) or CONTEXT_TOKENS_DEFAULT
+    return context_asked(_config_map(view, root, name, "inference", CONFIG_KEY)) or CONTEXT_TOKENS_DEFAULT
 
 
 def _config_map(view: ClusterView, root: RootMeta, name: str, section: str, key: str) -> str:
@@ -366,20 +291,6 @@ def _config_map(view: ClusterView, root: RootMeta, name: str, section: str, key:
         step = f"create ConfigMap {name} with the key {key}, or remove {section}.config"
         raise _Stopped(Failed(GATE, "ConfigMapNotFound", f"{section}.config: there is no ConfigMap {name}", ref, step))
     return found.data.get(key, "")
-
-
-MAX_MODEL_LEN = re.compile(r"^\s+max-model-len:\s*['\"]?(\d+)['\"]?\s*(?:#.*)?$")
-
-
-def max_model_len(text: str) -> int | None:
-    """The first positive `max-model-len` under the `vllm:` block of the configuration file."""
-    is_inside = False
-    for line in text.splitlines():
-        if line and not line[0].isspace() and not line.startswith("#"):
-            is_inside = line.split("#")[0].strip() == "vllm:"
-        elif is_inside and (match := MAX_MODEL_LEN.match(line)) and int(match[1]) > 0:
-            return int(match[1])
-    return None
 
 
 def _failed(root: RootMeta, reason: str, message: str, step: str) -> Failed:

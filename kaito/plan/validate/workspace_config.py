@@ -6,13 +6,13 @@ makes no sense is an error.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-
-import yaml
+from collections.abc import Iterator
 
 from kaito.api.core import CONFIG_MAP
 from kaito.api.workspace import Workspace
 from kaito.plan.catalog import Preset
+from kaito.plan.inference_config import KEY as INFERENCE_KEY
+from kaito.plan.inference_config import MAX_MODEL_LEN, engine_section, tokens_of
 from kaito.plan.validate.rule import Case, Findings, Found
 from kaito.plan.validate.tuning import CONFIG_KEY as TRAINING_KEY
 from kaito.plan.validate.tuning import (
@@ -26,9 +26,6 @@ from kaito.plan.validate.tuning import (
 from kaito.plan.validate.workspace_inference import found_in
 from kaito.plan.validate.workspace_resource import is_transformers, preset_of
 
-INFERENCE_KEY = "inference_config.yaml"
-MAX_MODEL_LEN = "max-model-len"
-
 
 def inference_config(case: Case[Workspace]) -> Findings:
     inference, path = case.new.inference, "inference.config"
@@ -39,28 +36,21 @@ def inference_config(case: Case[Workspace]) -> Findings:
     if text is None:
         return
     try:
-        found = yaml.safe_load(text)
-    except (yaml.YAMLError, RecursionError) as error:
-        why = f"{INFERENCE_KEY} is not YAML: {' '.join(str(error).split())}"
-        yield Found(path, inference.config, why, "correct the ConfigMap")
+        section = engine_section(text)
+    except ValueError as error:
+        yield Found(path, inference.config, str(error), "write the engine's flags under `vllm:` in the ConfigMap")
         return
-    section = found.get("vllm") if isinstance(found, Mapping) else None
-    if not isinstance(section, Mapping):
-        why = f"{INFERENCE_KEY} has no map `vllm`"
-        yield Found(path, inference.config, why, "write the engine's flags under `vllm:`")
-        return
-    yield from _context(inference.config, section, preset_of(case))
+    yield from _context(inference.config, section.get(MAX_MODEL_LEN), preset_of(case))
 
 
-def _context(config: str, section: Mapping[object, object], preset: Preset | None) -> Findings:
-    given = section.get(MAX_MODEL_LEN)
-    if given is None:
-        return
+def _context(config: str, given: object, preset: Preset | None) -> Findings:
     path = f"inference.config[{config}].vllm.{MAX_MODEL_LEN}"
-    if isinstance(given, bool) or not str(given).strip().isdecimal() or int(str(given)) < 1:
-        yield Found(path, given, "no positive number of tokens", "write a whole number, such as 8192")
+    try:
+        tokens = tokens_of(given)
+    except ValueError as error:
+        yield Found(path, given, str(error), "write a whole number, such as 8192, or auto")
         return
-    if preset is not None and preset.context_tokens_max and int(str(given)) > preset.context_tokens_max:
+    if tokens is not None and preset is not None and preset.context_tokens_max and tokens > preset.context_tokens_max:
         why = f"{preset.name} takes {preset.context_tokens_max} tokens at most"
         yield Found(path, given, why, "lower it")
 

@@ -19,7 +19,10 @@ PLAN = Path("kaito/plan")
 SOURCES = (
     *sorted((PLAN / "gates").glob("*.py")),
     *sorted((PLAN / "provision").glob("*.py")),
-    *(PLAN / f"{name}.py" for name in ("deletion", "model", "repairs", "report", "sizing", "verdict", "workspace")),
+    *(
+        PLAN / f"{name}.py"
+        for name in ("deletion", "machine", "model", "repairs", "report", "sizing", "verdict", "workspace")
+    ),
 )
 PAGE = Path("docs/troubleshooting.md")
 REASON = re.compile(r"[A-Z][A-Za-z]+")
