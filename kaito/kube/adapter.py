@@ -27,7 +27,10 @@ REQUEST_TIMEOUT_S = 30.0
 CONNECT_TIMEOUT_S = 10.0
 LIST_TIMEOUT_S = 60.0
 READ_BUFFER_BYTES = 2 << 20
-CONNECTIONS_MAX = 100
+# Watches hold a connection each, one per kind and one per object that is watched by name: were they to share a limit
+# with requests, a hundred Workspaces with a ConfigMap of their own would leave none for anything else.
+WATCHES_MAX = 4_096
+REQUESTS_MAX = 32  # more wait; an API server serves what one client sends at once no sooner
 WATCH_MARGIN_S = 30.0
 # What asyncio holds of every TLS connection, for as long as it is open: 256 KiB, where a record of TLS has 16.
 SSLProtocol.max_size = 64 << 10
@@ -63,7 +66,9 @@ class KubernetesAsyncioClient:
     def __init__(self, configuration: Any, kubeconfig: Path | None) -> None:
         self._kubeconfig = kubeconfig
         self._configuration = configuration
-        self._session = self._open_session()
+        self._tls = _tls_of(configuration)
+        self._session = self._open_session(REQUESTS_MAX)
+        self._watching = self._open_session(WATCHES_MAX)
 
     @classmethod
     async def connect(cls, kubeconfig: Path | None = None) -> KubernetesAsyncioClient:
@@ -75,6 +80,7 @@ class KubernetesAsyncioClient:
 
     async def aclose(self) -> None:
         await self._session.close()
+        await self._watching.close()
 
     # Reads.
 
@@ -116,7 +122,9 @@ class KubernetesAsyncioClient:
     @asynccontextmanager
     async def _watch(self, path: str, query: dict[str, str], timeout_s: int) -> AsyncIterator[AsyncIterator[bytes]]:
         with _ConnectionErrors(path):
-            response = await self._request("GET", path, query=query, timeout_s=timeout_s + WATCH_MARGIN_S)
+            response = await self._request(
+                "GET", path, query=query, timeout_s=timeout_s + WATCH_MARGIN_S, session=self._watching
+            )
             try:
                 yield _chunks(response, path)
             finally:
@@ -199,10 +207,11 @@ class KubernetesAsyncioClient:
         query: dict[str, str] | None = None,
         body: Json | None = None,
         content_type: str = JSON_TYPE,
+        session: aiohttp.ClientSession | None = None,
     ) -> aiohttp.ClientResponse:
         """The answer, if it is a good one. A 401 reads the credentials again from disk and asks once more."""
         for is_last in (False, True):
-            response = await self._session.request(
+            response = await (session or self._session).request(
                 method,
                 self._configuration.host.rstrip("/") + path,
                 params=query,
@@ -227,15 +236,18 @@ class KubernetesAsyncioClient:
                 headers[setting["key"]] = setting["value"]
         return headers
 
-    def _open_session(self) -> aiohttp.ClientSession:
-        settings = self._configuration
-        context = ssl.create_default_context(cafile=settings.ssl_ca_cert)
-        if settings.cert_file:
-            context.load_cert_chain(settings.cert_file, keyfile=settings.key_file)
-        if not settings.verify_ssl:
-            context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
-        connector = aiohttp.TCPConnector(limit=CONNECTIONS_MAX, ssl=context)
+    def _open_session(self, connections_max: int) -> aiohttp.ClientSession:
+        connector = aiohttp.TCPConnector(limit=connections_max, ssl=self._tls)
         return aiohttp.ClientSession(connector=connector, read_bufsize=READ_BUFFER_BYTES, trust_env=False)
+
+
+def _tls_of(settings: Any) -> ssl.SSLContext:
+    context = ssl.create_default_context(cafile=settings.ssl_ca_cert)
+    if settings.cert_file:
+        context.load_cert_chain(settings.cert_file, keyfile=settings.key_file)
+    if not settings.verify_ssl:
+        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    return context
 
 
 class _ConnectionErrors:

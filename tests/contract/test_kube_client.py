@@ -8,7 +8,7 @@ from __future__ import annotations
 import itertools
 import json
 from collections.abc import AsyncIterator, Iterator
-from contextlib import suppress
+from contextlib import AsyncExitStack, suppress
 from pathlib import Path
 from typing import Any
 
@@ -156,6 +156,18 @@ async def test_a_watch_tells_what_happened_since_a_version_in_order(client: Kube
     assert short(found) == [("ADDED", "x"), ("MODIFIED", "x"), ("DELETED", "x")]
     versions = [int(event["object"]["metadata"]["resourceVersion"]) for event in found]
     assert versions == sorted(versions)
+
+
+async def test_watches_by_name_take_no_requests_connection(client: KubeClient, space: str) -> None:
+    """Each Workspace with a ConfigMap of its own is a watch: a hundred of them used to leave no connection."""
+    version = (await listed(client, CONFIG_MAP, Scope(space)))["metadata"]["resourceVersion"]
+    async with AsyncExitStack() as open_watches:
+        with anyio.fail_after(60):  # a watch that waits for a connection waits until another ends
+            for number in range(120):
+                scope = Scope(space, field_selector=f"metadata.name=c{number}")
+                watch = client.open_watch(CONFIG_MAP, scope, resource_version=version, timeout_s=240)
+                await open_watches.enter_async_context(watch)
+            assert (await client.read(NAMESPACE, NAMESPACE.ref("", space)))["metadata"]["name"] == space
 
 
 async def test_what_leaves_a_selector_is_deleted_to_its_watch(client: KubeClient, space: str) -> None:
