@@ -23,7 +23,7 @@ def command_of(preset: Preset) -> list[str]:
 def test_every_presets_command_line_is_one_of_vllms() -> None:
     commands = {preset.model_id: command_of(preset) for preset in presets().values()}
     done = subprocess.run(
-        [PYTHON, str(Path(__file__).parent / "own_arguments.py")],
+        [PYTHON, str(Path(__file__).parent / "preset_arguments.py")],
         input=json.dumps(list(commands.values())),
         env=os.environ | {"PYTHONPATH": str(ROOT), "HF_HUB_OFFLINE": "1"},
         capture_output=True,
