@@ -163,7 +163,7 @@ async def test_a_ragengine_becomes_ready_takes_its_updates_and_goes_without_a_tr
         assert check(operator.graph) == []
 
         shown = await anyio.to_thread.run_sync(kaito, kubeconfig, "explain", "ragengine/rag")
-        assert shown.startswith("ragengine/default/rag is Ready\n  passed:\n") and "ServerReady" in shown
+        assert shown.startswith("ragengine/default/rag is Ready since ") and "ServerReady" in shown
         shown = await anyio.to_thread.run_sync(kaito, kubeconfig, "status")
         row = next(line.split() for line in shown.splitlines() if "ragengine/rag" in line)
         assert row[:6] == ["default", "ragengine/rag", "Ready", "ServerReady", "1/1", "1"]
