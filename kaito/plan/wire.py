@@ -32,6 +32,8 @@ def _action_json(action: Action) -> Json:
             return _of(action, str(target), reason, key=key, source="log", container=container)
         case Read(_, key, "hub", target, _, reason, model=model):
             return _of(action, str(target), reason, key=key, source="hub", model=model)
+        case Read(_, key, "events", target, _, reason, uid=uid):
+            return _of(action, str(target), reason, key=key, source="events", uid=uid)
         case Remember(root, key, text):
             return _of(action, str(root), "", key=key, text=text)
         case Read():
