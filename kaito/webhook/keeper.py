@@ -72,10 +72,15 @@ class Keeper:
     async def settle(self) -> None:
         """One look: takes, makes or renews the certificate, and puts its authority where the API server reads it."""
         certificate = await self._shared()
-        if certificate != self._current:
-            _load(self.context, certificate)
-            self._current = certificate
+        if self._current is None:  # nobody is served yet, and whoever may not write the authority serves all the same
+            self._take(certificate)
         await self._tell(certificate)
+        if certificate != self._current:  # now that API servers know its authority; they know the former one's, too
+            self._take(certificate)
+
+    def _take(self, certificate: Certificate) -> None:
+        _load(self.context, certificate)
+        self._current = certificate
 
     async def _shared(self) -> Certificate:
         try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import itertools
 import ssl
@@ -139,6 +140,39 @@ async def test_an_old_certificate_is_renewed_and_both_authorities_are_trusted_me
         assert text.startswith(new.ca_pem.strip()) and old.ca_pem.strip() in text
     await keeper(on, day=600).settle()
     assert all(old.ca_pem.strip() not in text for text in await bundles(on))
+
+
+async def served_by(context: ssl.SSLContext) -> bytes:
+    """The certificate that whoever connects now is shown, in PEM."""
+    careless = ssl.create_default_context()
+    careless.check_hostname, careless.verify_mode = False, ssl.CERT_NONE
+    async with await asyncio.start_server(lambda _, writer: writer.close(), "127.0.0.1", 0, ssl=context) as server:
+        _, writer = await asyncio.open_connection(*server.sockets[0].getsockname(), ssl=careless)
+        shown = writer.get_extra_info("ssl_object").getpeercert(True)
+        writer.close()
+    return ssl.DER_cert_to_PEM_cert(shown).strip().encode()
+
+
+async def test_a_renewed_certificate_is_served_once_its_authority_is_trusted_and_not_before() -> None:
+    on, day, is_refusing = await installed(), 0, False
+
+    class Refusing(LocalClient):
+        async def merge_patch(self, kind: Any, *given: Any, **more: Any) -> Json:
+            if kind == CONFIGURATION and is_refusing:
+                raise Forbidden("may not patch it")
+            return await super().merge_patch(kind, *given, **more)
+
+    kept = Keeper(Refusing(on.server), namespace=SPACE, names=NAMES, now=lambda: START + timedelta(days=day))
+    await kept.settle()
+    old = await served_by(kept.context)
+    day, is_refusing = 300, True
+    with pytest.raises(Forbidden):
+        await kept.settle()
+    assert await served_by(kept.context) == old
+    is_refusing = False
+    await kept.settle()
+    new = certificate_in(await on.read(SECRET, SECRET.ref(SPACE, SECRET_NAME)))
+    assert new is not None and await served_by(kept.context) == new.cert_pem.strip() != old
 
 
 async def test_an_emptied_secret_is_filled_again() -> None:
