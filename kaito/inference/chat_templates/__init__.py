@@ -8,9 +8,8 @@ FOLDER = Path(__file__).parent
 
 
 def own_template(given: str) -> str:
-    """The file of our own template of this name; what was given where it is a file, a template, or nobody's name."""
+    """The file of our own template of this name, in whatever folder; else what was given: a file, or a template."""
+    if not given.endswith(".jinja") or "\n" in given or Path(given).is_file():
+        return given
     found = FOLDER / Path(given).name
-    is_name = bool(given) and "{" not in given and "\n" not in given
-    return (
-        str(found) if is_name and not Path(given).is_file() and found.suffix == ".jinja" and found.is_file() else given
-    )
+    return str(found) if found.is_file() else given
