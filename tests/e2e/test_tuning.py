@@ -253,15 +253,16 @@ def test_an_evicted_run_goes_on_in_the_next_pod_from_a_volume_and_from_the_regis
     if not image:
         pytest.skip("docker-registry is not installed (Debian: apt-get install docker-registry)")
     pushed = f"{image.rpartition(':')[0]}:evicted"
-    cluster.create(WORKSPACE, tuning("drained", {"image": pushed, "imagePushSecret": "registry"}))
-    cluster.create(WORKSPACE, tuning("deleted", claimed("deleted")))
 
     def has_come_to(folder: Callable[[], OutputFolder], step: int) -> bool:
         return any(line["step"] >= step for line in folder().progress())
 
+    # One begins when the other was interrupted: of two at once one may be over before the other has come that far.
+    cluster.create(WORKSPACE, tuning("deleted", claimed("deleted")))
     until(lambda: has_come_to(lambda: cluster.output("deleted"), STEPS // 3))
     first = cluster.pod_of("deleted")["metadata"]["uid"]
     cluster.delete_pod("deleted")
+    cluster.create(WORKSPACE, tuning("drained", {"image": pushed, "imagePushSecret": "registry"}))
     until(lambda: has_come_to(lambda: cluster.results("drained"), STEPS // 3))
     evicted = cluster.pod_of("drained")["metadata"]["uid"]
     node = cluster.drain("drained")
